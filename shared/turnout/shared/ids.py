@@ -1,0 +1,31 @@
+"""Identifiers: a prefix and a UUIDv7, so that they sort by the time they were made."""
+
+import os
+import time
+
+EVENT = "evt"
+RUN = "run"
+GROUP = "grp"
+FLOW = "flw"
+KEY = "key"
+TRIGGER = "trg"
+WORKER = "wrk"
+TOKEN = "tok"
+
+
+def new(prefix: str) -> str:
+    """Make an identifier, for example `evt_0199b1c2d3e47f00a1b2c3d4e5f60718`.
+
+    The text after the prefix is the hex of a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix time in
+    milliseconds, then version, variant and 74 random bits.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    tail = int.from_bytes(os.urandom(10))
+    tail = (tail & ~(0xF << 76)) | (0x7 << 76)
+    tail = (tail & ~(0x3 << 62)) | (0x2 << 62)
+    return f"{prefix}_{(milliseconds << 80) | tail:032x}"
+
+
+def same_uuid(identifier: str, prefix: str) -> str:
+    """Give the same UUID another prefix: the first run of an event has the event's UUID."""
+    return f"{prefix}_{identifier.partition('_')[2]}"

@@ -1,0 +1,91 @@
+"""Legal names, and every name derived from them: exchanges, queues, cache keys.
+
+No other module spells a name of the broker or the cache.
+"""
+
+import re
+
+from turnout.shared.errors import InvalidName
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+# Exchanges. All but TRIGGERS are fanouts to the queue of the same name.
+TRIGGERS = "turnout.triggers"
+ARCHIVE = "turnout.archive"
+DEAD = "turnout.dead"
+UNROUTED = "turnout.unrouted"
+OUTCOMES = "turnout.outcomes"
+
+FLOW_QUEUE_PREFIX = "turnout.flow."
+
+#: Delays of the buckets in seconds: 1 s to 1 h, each about 1.5 times the one before.
+DELAYS = (
+    *(1, 2, 3, 5, 8, 12, 18, 27, 40, 60),
+    *(90, 135, 200, 300, 450, 675, 1000, 1500, 2250, 3600),
+)
+
+# Cache keys.
+AUTH_EPOCH = "turnout:auth:epoch"
+AUTH_KEY_PREFIX = "turnout:auth:key:"
+AUTH_TRIGGER_PREFIX = "turnout:auth:trigger:"
+WORKERS = "turnout:workers"
+
+
+def slug(value: str, what: str = "slug") -> str:
+    """Return `value` if it is a legal slug.
+
+    Args:
+        value: the text to check.
+        what: how the error calls it, for example "group".
+
+    Raises:
+        InvalidName: it is not 1 to 40 of a-z, 0-9 and "-", or starts with "-".
+    """
+    if not _SLUG.fullmatch(value):
+        raise InvalidName(
+            f"{what} {value[:60]!r} is not a slug: use 1 to 40 of a-z, 0-9 and '-', "
+            "starting with a letter or digit"
+        )
+    return value
+
+
+def flow_address(address: str) -> tuple[str, str]:
+    """Split "group/flow" into its two slugs.
+
+    Raises:
+        InvalidName: it is not two slugs with one slash between them.
+    """
+    group, slash, flow = address.partition("/")
+    if not slash:
+        raise InvalidName(f"flow {address[:90]!r} has no group: write it as 'group/flow'")
+    return slug(group, "group"), slug(flow, "flow")
+
+
+def flow_queue(group: str, flow: str) -> str:
+    """Name the queue of one flow; slugs have no dot, so the name is unambiguous."""
+    return f"{FLOW_QUEUE_PREFIX}{group}.{flow}"
+
+
+def delay(seconds: int) -> str:
+    """Name the exchange and the queue of one delay bucket."""
+    return f"turnout.delay.{seconds}"
+
+
+def auth_key(digest: str) -> str:
+    """Name the cache entry of an API key by the hex SHA-256 of its text."""
+    return AUTH_KEY_PREFIX + digest
+
+
+def auth_trigger(routing_key: str) -> str:
+    """Name the cache entry of an HTTP trigger."""
+    return AUTH_TRIGGER_PREFIX + routing_key
+
+
+def worker(worker_id: str) -> str:
+    """Name the cache entry in which one worker process announces itself."""
+    return f"turnout:worker:{worker_id}"
+
+
+def redact(routing_key: str) -> str:
+    """Shorten a routing key for a log line: it is as sensitive as half of a password."""
+    return routing_key[:6] + "…"
