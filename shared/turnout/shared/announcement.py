@@ -1,0 +1,56 @@
+"""A worker's announcement: who it is and which flows it serves, on the notice board of the cache.
+
+Each process writes its own entry with a time to live, so a dead worker disappears by itself. A
+sorted set names the entries, so that reading them never scans the cache.
+"""
+
+import time
+from typing import NamedTuple, Self, cast
+
+import msgpack
+from redis.asyncio import Redis
+
+from turnout.shared import names
+
+#: Seconds between two announcements of a live worker, and how long one is believed.
+INTERVAL = 5
+LIFETIME = 15
+
+
+class Announcement(NamedTuple):
+    """What one worker process says of itself."""
+
+    worker_id: str
+    host: str
+    pid: int
+    started_at: float
+    """Seconds since the Unix epoch."""
+    flows: tuple[str, ...]
+    """Addresses, "group/flow"."""
+    concurrency: int
+    busy: int = 0
+    """Runs in progress."""
+
+    async def write(self, cache: Redis) -> None:
+        """Put it on the notice board for the next `LIFETIME` seconds."""
+        async with cache.pipeline(transaction=False) as pipe:
+            pipe.set(names.worker(self.worker_id), msgpack.packb(self._asdict()), ex=LIFETIME)
+            pipe.zadd(names.WORKERS, {self.worker_id: time.time() + LIFETIME})
+            await pipe.execute()
+
+    async def withdraw(self, cache: Redis) -> None:
+        """Take it off the notice board: this worker stops."""
+        async with cache.pipeline(transaction=False) as pipe:
+            pipe.delete(names.worker(self.worker_id))
+            pipe.zrem(names.WORKERS, self.worker_id)
+            await pipe.execute()
+
+    @classmethod
+    async def read_all(cls, cache: Redis) -> list[Self]:
+        """Read those of all live workers, and forget the dead ones."""
+        await cache.zremrangebyscore(names.WORKERS, "-inf", time.time())
+        ids = cast("list[bytes]", await cache.zrange(names.WORKERS, 0, -1))
+        if not ids:
+            return []
+        entries = await cache.mget([names.worker(each.decode()) for each in ids])
+        return [cls(**msgpack.unpackb(each, use_list=False)) for each in entries if each]

@@ -1,0 +1,143 @@
+"""The envelope: what travels from ingress to a worker as the body of one AMQP message.
+
+The bytes are one msgpack map. Fields that this version does not know are kept and written back, so
+that a retry by an older worker loses nothing; a newer major version is refused.
+"""
+
+from typing import Any, NamedTuple, Self
+
+import msgpack
+
+from turnout.shared.errors import InvalidEnvelope
+
+#: Major version of the format. It changes only when an older reader would misunderstand.
+VERSION = 1
+
+#: The `type` property of the AMQP message.
+TYPE = "turnout.envelope"
+
+
+class Envelope(NamedTuple):
+    """One event on its way to one run of a flow.
+
+    A named tuple, because one is made for every call: it is built in a quarter of the time of a
+    frozen dataclass.
+    """
+
+    event_id: str
+    run_id: str
+    routing_key: str
+    trigger_id: str
+    key_id: str
+    flow_id: str
+    group_id: str
+    group: str
+    """Slug of the group."""
+    flow: str
+    """Slug of the flow."""
+    received_at: int
+    """When ingress took the call, in nanoseconds since the Unix epoch."""
+    method: str
+    path: str
+    """What follows the routing key in the URL, as sent: "" or "/any/tail"."""
+    query: str
+    """The query string as sent, without the leading "?" and without credentials."""
+    headers: tuple[tuple[str, str], ...]
+    """Headers as sent, in order, without credentials."""
+    content_type: str
+    remote: str
+    """Address of the sender."""
+    body: bytes
+    attempt: int = 1
+    """Which try this is, counted from 1."""
+    kind: str = "event"
+    """event, replay or once."""
+    idempotency: str | None = None
+    """Hash of the idempotency key, scoped to the group."""
+    traceparent: str | None = None
+    """W3C trace context."""
+    reply_to: str | None = None
+    """Cache channel on which somebody waits for the result."""
+    extra: dict[str, Any] | None = None
+    """Fields that a newer minor version wrote."""
+
+    def encode(self) -> bytes:
+        """Return the bytes of the AMQP message body."""
+        fields = {
+            "v": VERSION,
+            "event": self.event_id,
+            "run": self.run_id,
+            "routing_key": self.routing_key,
+            "trigger": self.trigger_id,
+            "key": self.key_id,
+            "flow_id": self.flow_id,
+            "group_id": self.group_id,
+            "group": self.group,
+            "flow": self.flow,
+            "received_at": self.received_at,
+            "method": self.method,
+            "path": self.path,
+            "query": self.query,
+            "headers": self.headers,
+            "content_type": self.content_type,
+            "remote": self.remote,
+            "body": self.body,
+            "attempt": self.attempt,
+            "kind": self.kind,
+            "idempotency": self.idempotency,
+            "traceparent": self.traceparent,
+            "reply_to": self.reply_to,
+        }
+        if self.extra:
+            fields |= self.extra
+        packed: bytes = msgpack.packb(fields, unicode_errors="surrogateescape")
+        return packed
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read the bytes of an AMQP message body.
+
+        Raises:
+            InvalidEnvelope: they are not an envelope, or of a newer major version.
+        """
+        try:
+            fields = msgpack.unpackb(data, unicode_errors="surrogateescape")
+        except (ValueError, msgpack.UnpackException) as error:
+            raise InvalidEnvelope(f"not msgpack: {error}") from None
+        if not isinstance(fields, dict):
+            raise InvalidEnvelope(f"a msgpack {type(fields).__name__} instead of a map")
+        version = fields.pop("v", None)
+        if version != VERSION:
+            raise InvalidEnvelope(
+                f"version {version!r} instead of {VERSION}: upgrade this worker before the sender"
+            )
+        try:
+            envelope = cls(
+                event_id=fields.pop("event"),
+                run_id=fields.pop("run"),
+                routing_key=fields.pop("routing_key"),
+                trigger_id=fields.pop("trigger"),
+                key_id=fields.pop("key"),
+                flow_id=fields.pop("flow_id"),
+                group_id=fields.pop("group_id"),
+                group=fields.pop("group"),
+                flow=fields.pop("flow"),
+                received_at=fields.pop("received_at"),
+                method=fields.pop("method"),
+                path=fields.pop("path"),
+                query=fields.pop("query"),
+                headers=tuple((name, value) for name, value in fields.pop("headers")),
+                content_type=fields.pop("content_type"),
+                remote=fields.pop("remote"),
+                body=fields.pop("body"),
+                attempt=fields.pop("attempt"),
+                kind=fields.pop("kind"),
+                idempotency=fields.pop("idempotency"),
+                traceparent=fields.pop("traceparent"),
+                reply_to=fields.pop("reply_to"),
+            )
+        except KeyError as error:
+            raise InvalidEnvelope(f"field {error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise InvalidEnvelope(f"a field has the wrong type: {error}") from None
+        return envelope._replace(extra=fields) if fields else envelope

@@ -1,0 +1,288 @@
+"""The confirm pipeline: messages go out, and each comes back as accepted, refused or unknown.
+
+                     ┌──────────── lost, or the channel closed ◀───────────┐
+                     ▼                                                     │
+    start() ──▶ connecting ──channel in confirm mode──▶ ready ⇄ blocked ───┤
+                     │                                                     │
+                     └──────────────── close() ──▶ closed ◀────────────────┘
+
+What becomes of one publish:
+
+    publish() ── not ready, blocked, too much under way ─────────────▶ refused: never sent
+        │
+        └─ sent ── basic.ack ────────────────────────────────────────▶ accepted
+              ├─── basic.nack, or basic.return and then basic.ack ───▶ refused: in no queue
+              └─── deadline, link lost, channel closed ──────────────▶ unknown: may be in its queue
+
+Every future ends by its deadline, with a `Confirm` and never with an exception. A delivery tag is
+used once: the n-th publish of a channel has tag n, so that an acknowledgement of many needs no
+search. The message id ends in the tag, so that a returned message is told from all others.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from pamqp import commands
+
+from turnout.shared import log
+from turnout.shared.amqp import Channel, Link, content_frames, publish_method, table
+from turnout.shared.backoff import Backoff
+from turnout.shared.errors import BrokerError
+
+logger = log.get(__name__)
+
+
+class Verdict(Enum):
+    """What is known of one publish."""
+
+    ACCEPTED = "accepted"
+    """The broker has it safely in every queue it routes to."""
+    REFUSED = "refused"
+    """It is in no queue and never will be."""
+    UNKNOWN = "unknown"
+    """It may be in its queue or not."""
+
+
+class Confirm(NamedTuple):
+    """The end of one publish."""
+
+    verdict: Verdict
+    reason: str
+
+
+ACCEPTED = Confirm(Verdict.ACCEPTED, "confirmed")
+NACKED = Confirm(Verdict.REFUSED, "the broker refused it: a queue is full or failing")
+UNROUTABLE = Confirm(Verdict.REFUSED, "no queue is bound for it")
+DISCONNECTED = Confirm(Verdict.REFUSED, "there is no connection to the broker")
+BLOCKED = Confirm(Verdict.REFUSED, "the broker accepts nothing at present: memory or disk alarm")
+BUSY = Confirm(Verdict.REFUSED, "too much is waiting for the broker's confirmation")
+CLOSING = Confirm(Verdict.REFUSED, "this process is stopping")
+LATE = Confirm(Verdict.UNKNOWN, "the broker did not confirm in time")
+LOST = Confirm(Verdict.UNKNOWN, "the connection to the broker was lost")
+
+
+class _Sent:
+    """One publish that waits for its confirmation."""
+
+    __slots__ = ("deadline", "future", "returned", "size")
+
+    def __init__(self, future: asyncio.Future[Confirm], size: int, deadline: float) -> None:
+        self.future = future
+        self.size = size
+        self.deadline = deadline
+        self.returned = False
+
+
+class _ConfirmChannel(Channel):
+    """A channel in confirm mode, and what is under way on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Random, so that two attempts never share a message id, whoever made them.
+        self.nonce = os.urandom(6).hex().encode() + b"."
+        self.last_tag = 0
+        self.sent: dict[int, _Sent] = {}
+        self.bytes = 0
+        self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+        self._oldest = 1
+
+    def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        for each in range(self._oldest, tag + 1) if multiple else (tag,):
+            entry = self.sent.pop(each, None)
+            if entry is not None:
+                self._resolve(
+                    entry, UNROUTABLE if entry.returned else ACCEPTED if accepted else NACKED
+                )
+        if multiple:
+            self._oldest = max(self._oldest, tag + 1)
+
+    def on_return(self, message_id: str, reason: str) -> None:
+        entry = self.sent.get(int(message_id.rpartition(".")[2]))
+        if entry is not None:
+            entry.returned = True
+
+    def on_closed(self, reason: BrokerError) -> None:
+        entries, self.sent = self.sent, {}
+        for entry in entries.values():
+            self._resolve(entry, LOST)
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+    def expire(self, now: float) -> None:
+        """End what is past its deadline; all deadlines are equally long, so the oldest is first."""
+        while self._oldest <= self.last_tag:
+            entry = self.sent.get(self._oldest)
+            if entry is not None:
+                if entry.deadline > now:
+                    return
+                del self.sent[self._oldest]
+                self._resolve(entry, LATE)
+            self._oldest += 1
+
+    def _resolve(self, entry: _Sent, confirm: Confirm) -> None:
+        self.bytes -= entry.size
+        if not entry.future.done():  # its caller may have been cancelled
+            entry.future.set_result(confirm)
+
+
+class Publisher:
+    """Publishes with confirms, reconnecting by itself.
+
+    Args:
+        urls: addresses of the broker; the next is tried when one fails.
+        name: how the broker's operator sees the connection.
+        deadline: seconds after which an unconfirmed publish is unknown.
+        most: how many publishes may be under way.
+        most_bytes: how many bytes of bodies may be under way.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        name: str,
+        deadline: float = 5.0,
+        most: int = 20_000,
+        most_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._urls = urls
+        self._name = name
+        self._deadline = deadline
+        self._most = most
+        self._most_bytes = most_bytes
+        self._link: Link | None = None
+        self._channel: _ConfirmChannel | None = None
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def trouble(self) -> Confirm | None:
+        """Why nothing can be published at present; None when ready."""
+        if self._closing:
+            return CLOSING
+        if self._channel is None or self._link is None:
+            return DISCONNECTED
+        if self._link.blocked is not None:
+            return BLOCKED
+        return None
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._task = asyncio.create_task(self._run(), name=f"publisher {self._name}")
+
+    async def ready(self) -> None:
+        """Wait until there is a connection."""
+        await self._ready.wait()
+
+    async def close(self) -> None:
+        """Refuse what comes, wait for what is under way, close the connection."""
+        self._closing = True
+        if self._channel is not None and self._channel.sent:
+            await asyncio.wait([entry.future for entry in self._channel.sent.values()])
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        kind: str,
+        headers: dict[str, str | int] | None = None,
+    ) -> asyncio.Future[Confirm]:
+        """Publish one persistent, mandatory message.
+
+        Args:
+            exchange: name of the exchange.
+            routing_key: at most 255 bytes.
+            body: of the message.
+            kind: the AMQP property `type`, ASCII.
+            headers: AMQP headers of ours; what a client sent never becomes one, because RabbitMQ
+                routes by some of them (`CC`, `BCC`).
+
+        Returns:
+            A future that ends with a `Confirm`, at the latest at the deadline. It never fails.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Confirm] = loop.create_future()
+        trouble = self.trouble
+        channel, link = self._channel, self._link
+        if trouble is not None or channel is None or link is None:
+            future.set_result(trouble or DISCONNECTED)
+            return future
+        size = len(body)
+        if channel.sent and (
+            len(channel.sent) >= self._most or channel.bytes + size > self._most_bytes
+        ):
+            future.set_result(BUSY)
+            return future
+        method = publish_method(channel.number, exchange, routing_key)
+        tag = channel.last_tag + 1
+        content = content_frames(
+            channel.number,
+            link.frame_max,
+            body,
+            message_id=channel.nonce + b"%d" % tag,
+            timestamp=int(time.time()),
+            kind=kind.encode(),
+            headers=table(headers) if headers else b"",
+        )
+        channel.last_tag = tag
+        channel.bytes += size
+        channel.sent[tag] = _Sent(future, size, loop.time() + self._deadline)
+        link.write(method)
+        for part in content:
+            link.write(part)
+        return future
+
+    async def _run(self) -> None:
+        """Stay connected until cancelled."""
+        backoff = Backoff()
+        attempt = 0
+        while True:
+            url = self._urls[attempt % len(self._urls)]
+            attempt += 1
+            try:
+                await self._connected(url, backoff)
+            except BrokerError as error:
+                logger.warning("broker lost", connection=self._name, reason=str(error))
+            await asyncio.sleep(backoff.delay())
+
+    async def _connected(self, url: str, backoff: Backoff) -> None:
+        """Connect, and stay until the channel or the link is gone.
+
+        Raises:
+            BrokerError: why it ended.
+        """
+        link = await Link.connect(url, name=self._name, on_blocked=self._on_blocked)
+        try:
+            channel = _ConfirmChannel()
+            await link.open(channel)
+            await channel.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
+            self._link, self._channel = link, channel
+            self._ready.set()
+            backoff.reset()
+            logger.info("broker connected", connection=self._name)
+            while not channel.closed.done():
+                channel.expire(asyncio.get_running_loop().time())
+                await asyncio.wait([channel.closed], timeout=min(self._deadline / 10, 0.25))
+            raise channel.closed.result()
+        finally:
+            self._link = self._channel = None
+            self._ready.clear()
+            await link.close()
+
+    def _on_blocked(self, reason: str | None) -> None:
+        if reason is None:
+            logger.info("broker accepts publishes again", connection=self._name)
+        else:
+            logger.warning("broker blocks publishes", connection=self._name, reason=reason)

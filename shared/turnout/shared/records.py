@@ -1,0 +1,76 @@
+"""Authentication records: what the router projects into the cache and ingress reads back.
+
+Written only by the router. A record holds what ingress must know to decide about a call, and no
+secret: an API key is found by its hash, a trigger by its routing key.
+"""
+
+from typing import Any, NamedTuple, Self
+
+import msgpack
+
+from turnout.shared.errors import InvalidRecord
+
+
+class KeyRecord(NamedTuple):
+    """An API key that may be used. A revoked one has no record."""
+
+    key_id: str
+    group_id: str
+    expires_at: float | None = None
+    """Seconds since the Unix epoch; None: never."""
+
+    def encode(self) -> bytes:
+        """Return the bytes of the cache entry."""
+        return _pack(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a cache entry.
+
+        Raises:
+            InvalidRecord: the bytes are not such a record.
+        """
+        return cls(**_unpack(data, cls._fields))
+
+
+class TriggerRecord(NamedTuple):
+    """An HTTP trigger whose queue and binding exist at the broker."""
+
+    trigger_id: str
+    flow_id: str
+    group_id: str
+    group: str
+    flow: str
+    methods: tuple[str, ...] = ("POST",)
+    enabled: bool = True
+    key_ids: tuple[str, ...] | None = None
+    """The keys it accepts; None: any key of the group."""
+    key_in_query: bool = False
+    """Whether the key may stand in the query string, where it ends up in access logs."""
+
+    def encode(self) -> bytes:
+        """Return the bytes of the cache entry."""
+        return _pack(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a cache entry.
+
+        Raises:
+            InvalidRecord: the bytes are not such a record.
+        """
+        return cls(**_unpack(data, cls._fields))
+
+
+def _pack(record: KeyRecord | TriggerRecord) -> bytes:
+    packed: bytes = msgpack.packb(record._asdict())
+    return packed
+
+
+def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read a map and keep the fields that this version knows."""
+    try:
+        fields = msgpack.unpackb(data, use_list=False)
+        return {name: fields[name] for name in names}
+    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise InvalidRecord(f"the cache holds an unreadable record: {error!r}") from None
