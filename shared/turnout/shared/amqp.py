@@ -402,7 +402,7 @@ class Link(asyncio.Protocol):
         if not self.closed.done():
             try:
                 await self._control.call(
-                    commands.Connection.Close(reply_code=200, reply_text="bye"),
+                    commands.Connection.Close(200, "closed", 0, 0),
                     commands.Connection.CloseOk,
                     timeout,
                 )

@@ -255,6 +255,8 @@ class Publisher:
                 await self._connected(url, backoff)
             except BrokerError as error:
                 logger.warning("broker lost", connection=self._name, reason=str(error))
+            except Exception:
+                logger.exception("publisher failed; it connects again", connection=self._name)
             await asyncio.sleep(backoff.delay())
 
     async def _connected(self, url: str, backoff: Backoff) -> None:
