@@ -32,6 +32,10 @@ class SettingsError(TurnoutError):
     """A setting is missing or wrong."""
 
 
+class AddressTaken(TurnoutError):
+    """A service cannot listen on its address."""
+
+
 class BrokerError(TurnoutError):
     """RabbitMQ cannot be reached, or refuses what was asked."""
 

@@ -1,28 +1,55 @@
-"""How a service runs: an event loop, a signal that ends it, background tasks that must not die."""
+"""How a service runs: settings, logging, an event loop, and the signal that ends it."""
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
+from turnout.shared import log
+from turnout.shared.errors import SettingsError, TurnoutError
+from turnout.shared.settings import Settings, load
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run a service until SIGTERM or SIGINT.
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def run(
+    settings_class: type[SettingsType],
+    serve: Callable[[SettingsType, asyncio.Event], Coroutine[Any, Any, None]],
+    **given: object,
+) -> None:
+    """Run a service until SIGTERM or SIGINT; exit with 2 for wrong settings, 1 for a failure.
 
     Args:
-        main: receives an event that is set when the service has to stop; it returns when it has.
+        settings_class: what the service reads from the environment.
+        serve: receives the settings and an event that is set when it has to stop; it returns when
+            it has.
+        given: values that come before the environment; those that are None do not.
     """
-    uvloop.run(_run(main))
+    try:
+        settings = load(settings_class, **given)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    log.configure(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(_until_signal(settings, serve))
+    except TurnoutError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
 
 
-async def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+async def _until_signal(
+    settings: SettingsType,
+    serve: Callable[[SettingsType, asyncio.Event], Coroutine[Any, Any, None]],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await main(stop)
+    await serve(settings, stop)
 
 
 async def wait(event: asyncio.Event, timeout: float) -> bool:

@@ -1,0 +1,5 @@
+"""`python -m turnout.ingress`."""
+
+from turnout.ingress.service import main
+
+main()

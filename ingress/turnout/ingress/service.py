@@ -1,0 +1,88 @@
+"""The ingress as a service: connects, serves, stops in order."""
+
+import asyncio
+import os
+
+from aiohttp import web
+
+from turnout.ingress import responses
+from turnout.ingress.accept import PREFIX, Acceptor
+from turnout.ingress.archive import Archive
+from turnout.ingress.lookup import Lookup
+from turnout.ingress.settings import IngressSettings
+from turnout.shared import cache, log, service
+from turnout.shared.errors import AddressTaken
+from turnout.shared.publisher import Publisher
+
+logger = log.get(__name__)
+
+#: Seconds that calls under way have to end when the ingress stops.
+_GRACE = 10.0
+
+
+def main(host: str | None = None, port: int | None = None) -> None:
+    """Run the ingress until a signal ends it.
+
+    Args:
+        host: comes before TURNOUT_INGRESS_HOST.
+        port: comes before TURNOUT_INGRESS_PORT.
+    """
+    service.run(IngressSettings, serve, ingress_host=host, ingress_port=port)
+
+
+async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Then: no new calls, calls under way end, connections close."""
+    name = f"turnout-ingress-{os.uname().nodename}-{os.getpid()}"
+    client = cache.connect(settings.redis_url.get_secret_value(), timeout=settings.cache_timeout)
+    publisher = Publisher(settings.amqp_urls, name=name, deadline=settings.publish_deadline)
+    await publisher.start()
+    lookup = Lookup(client)
+    accept = Acceptor(
+        lookup,
+        publisher,
+        Archive(publisher, name),
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        if path.startswith(PREFIX):
+            return await accept(request)
+        if path == "/healthz":
+            return responses.health({})
+        if path == "/readyz":
+            return responses.health(await _problems(lookup, publisher))
+        return responses.NO_PAGE.response()
+
+    runner = web.ServerRunner(
+        # Bodies are kept as they were sent, compressed or not.
+        web.Server(answer, access_log=None, auto_decompress=False),
+        shutdown_timeout=_GRACE,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.ingress_host, settings.ingress_port)
+        await site.start()
+        logger.info("ingress takes calls", address=site.name)
+        await stop.wait()
+        logger.info("ingress stops")
+    except OSError as error:
+        raise AddressTaken(
+            f"ingress cannot listen on {settings.ingress_host}:{settings.ingress_port} "
+            f"({error.strerror}): set TURNOUT_INGRESS_HOST or TURNOUT_INGRESS_PORT"
+        ) from None
+    finally:
+        await runner.cleanup()
+        await publisher.close()
+        await client.aclose()
+
+
+async def _problems(lookup: Lookup, publisher: Publisher) -> dict[str, str]:
+    """Say what keeps calls from being accepted."""
+    problems = {}
+    if publisher.trouble is not None:
+        problems["broker"] = publisher.trouble.reason
+    trouble = await lookup.trouble()
+    if trouble is not None:
+        problems["cache"] = trouble
+    return problems

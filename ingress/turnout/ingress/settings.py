@@ -1,0 +1,21 @@
+"""Settings of the ingress."""
+
+from pydantic import Field
+
+from turnout.shared.settings import Settings
+
+
+class IngressSettings(Settings):
+    """What the ingress needs besides the addresses of broker and cache."""
+
+    ingress_host: str = Field("127.0.0.1", description="the address on which calls are taken")
+    ingress_port: int = Field(8080, ge=0, le=65535, description="its port")
+    max_body_bytes: int = Field(
+        8 * 1024 * 1024, ge=0, le=15 * 1024 * 1024, description="the largest body of a call"
+    )
+    publish_deadline: float = Field(
+        5.0, gt=0, le=60, description="seconds until a call is answered 503 without a confirmation"
+    )
+    cache_timeout: float = Field(
+        0.5, gt=0, le=10, description="seconds until a look-up in the cache is given up"
+    )
