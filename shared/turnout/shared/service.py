@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -52,29 +52,18 @@ async def _until_signal(
     await serve(settings, stop)
 
 
-async def wait(event: asyncio.Event, timeout: float) -> bool:
-    """Wait for an event, at most `timeout` seconds; tell whether it is set."""
-    try:
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    except TimeoutError:
-        pass
-    return event.is_set()
-
-
-async def until(stop: asyncio.Event, *background: Awaitable[None]) -> None:
-    """Run background tasks until `stop` is set; the failure of one of them ends the service.
+async def until(stop: asyncio.Event, *background: Coroutine[Any, Any, None]) -> None:
+    """Run background work until `stop` is set; when one part of it ends, the service ends.
 
     Raises:
-        BaseExceptionGroup: a background task failed; a service must not go on half alive.
+        Exception: what ended that part: a service must not go on half alive.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_forever(each)) for each in background]
-        await stop.wait()
+    tasks = [asyncio.create_task(each) for each in (stop.wait(), *background)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
         for task in tasks:
             task.cancel()
-
-
-async def _forever(work: Awaitable[None]) -> None:
-    await work
-    raise RuntimeError(f"background task {work!r} ended")
+        await asyncio.gather(*tasks, return_exceptions=True)

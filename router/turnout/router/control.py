@@ -1,0 +1,224 @@
+"""Control: keeps broker and cache in line with the registry, for as long as the router runs.
+
+registry ──snapshot──▶ topology ──▶ broker        (declare what is missing)
+                  └──▶ projection ──▶ cache       (write what changed; all of it after a flush)
+cache ──announcements──▶ registry                 (flows that running workers serve)
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from turnout.router import topology
+from turnout.router.database import DatabaseUnavailable
+from turnout.router.declare import declare
+from turnout.router.management import Management
+from turnout.router.projection import Projection, check_eviction
+from turnout.router.registry import Registry, Snapshot
+from turnout.router.settings import RouterSettings
+from turnout.router.topology import Missing, Topology
+from turnout.shared import cache, log
+from turnout.shared.amqp import Link
+from turnout.shared.announcement import Announcement
+from turnout.shared.backoff import Backoff
+from turnout.shared.errors import BrokerError, InvalidName
+
+logger = log.get(__name__)
+
+#: Seconds between two looks at the broker, and at the cache.
+_BROKER_INTERVAL = 5.0
+_CACHE_INTERVAL = 0.5
+_WORKERS_INTERVAL = 1.0
+
+_TEMPORARY = (BrokerError, DatabaseUnavailable, *cache.ERRORS)
+
+
+class Control:
+    """Reconciles; the admin API asks it.
+
+    Args:
+        settings: of the router.
+        registry: what is wanted.
+        client: the cache.
+        management: shows what is at the broker.
+    """
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        registry: Registry,
+        client: Redis,
+        management: Management,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._client = client
+        self._management = management
+        self._projection = Projection(client)
+        self._link: Link | None = None
+        self._host = 0
+        self._live: frozenset[str] = frozenset()
+        self._lock = asyncio.Lock()
+        self._settled = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether broker and cache were in line with the registry at least once."""
+        return self._settled
+
+    def is_live(self, trigger_id: str) -> bool:
+        """Tell whether queue and binding of a trigger existed at the last look at the broker."""
+        return trigger_id in self._live
+
+    async def check(self) -> list[Missing]:
+        """Name what is missing at the broker, and change nothing.
+
+        Raises:
+            BrokerError: the broker cannot be asked.
+        """
+        wanted = topology.of(await self._registry.snapshot(), self._settings)
+        return wanted.without(await self._management.survey()).listed()
+
+    async def apply(self) -> list[Missing]:
+        """Declare what is missing at the broker, and name it.
+
+        Raises:
+            BrokerError: the broker cannot be reached.
+        """
+        async with self._lock:
+            declared = await self._reconcile(await self._registry.snapshot())
+        return declared.listed()
+
+    async def settle(self, timeout: float) -> None:
+        """Bring broker and cache in line now, if that works within `timeout` seconds.
+
+        If not, the background loops go on trying.
+        """
+        try:
+            async with asyncio.timeout(timeout), self._lock:
+                await self._reconcile(await self._registry.snapshot())
+                await self._project()
+        except _TEMPORARY as error:
+            logger.warning("not settled yet", reason=str(error) or type(error).__name__)
+
+    async def watch_broker(self) -> None:
+        """Repair the topology for ever."""
+        await check_eviction_when_possible(self._client)
+        backoff = Backoff(0.2, _BROKER_INTERVAL)
+        while True:
+            try:
+                async with self._lock:
+                    await self._reconcile(await self._registry.snapshot())
+                    await self._project()
+                self._settled = True
+                backoff.reset()
+                await asyncio.sleep(_BROKER_INTERVAL)
+            except _TEMPORARY as error:
+                logger.warning("reconciling failed", reason=str(error) or type(error).__name__)
+                await asyncio.sleep(backoff.delay())
+
+    async def watch_cache(self) -> None:
+        """Fill the cache again after a flush, for ever."""
+        while True:
+            await asyncio.sleep(_CACHE_INTERVAL)
+            try:
+                if not await self._projection.is_complete():
+                    async with self._lock:
+                        await self._project()
+            except _TEMPORARY as error:
+                logger.warning("projecting failed", reason=str(error) or type(error).__name__)
+                await asyncio.sleep(_CACHE_INTERVAL)
+
+    async def watch_workers(self) -> None:
+        """Register the flows that workers announce, for ever."""
+        known: set[str] = set()
+        while True:
+            await asyncio.sleep(_WORKERS_INTERVAL)
+            try:
+                announced = {
+                    address
+                    for each in await Announcement.read_all(self._client)
+                    for address in each.flows
+                }
+                if announced <= known:
+                    continue
+                added = await self._registry.register_flows(announced)
+                known |= announced
+            except InvalidName as error:
+                logger.warning("a worker announces what is no flow", reason=str(error))
+            except _TEMPORARY as error:
+                logger.warning("workers cannot be read", reason=str(error))
+            else:
+                if added:
+                    logger.info("flows registered", flows=[flow.address for flow in added])
+                    await self.settle(_BROKER_INTERVAL)
+
+    async def close(self) -> None:
+        """Close the connection to the broker."""
+        if self._link is not None:
+            await self._link.close()
+
+    async def _reconcile(self, snapshot: Snapshot) -> Topology:
+        """Declare what is missing and note which triggers are live; return what was declared."""
+        present = await self._survey()
+        missing = topology.of(snapshot, self._settings).without(present)
+        declared = Topology()
+        if missing:
+            try:
+                declared = await declare(await self._connected(), missing)
+            except BrokerError:
+                self._live = frozenset()  # nothing is known to exist
+                raise
+            logger.info(
+                "topology declared",
+                exchanges=len(declared.exchanges),
+                queues=len(declared.queues),
+                bindings=len(declared.bindings),
+            )
+        there = present.together_with(declared)
+        live = [
+            trigger
+            for trigger in snapshot.triggers
+            for binding in [topology.binding_of(trigger.group, trigger.flow, trigger.routing_key)]
+            if binding in there.bindings
+        ]
+        self._live = frozenset(trigger.id for trigger in live)
+        await self._registry.mark_live(
+            [trigger.id for trigger in live if trigger.live_since is None]
+        )
+        return declared
+
+    async def _survey(self) -> Topology:
+        """Look at the broker; without its management API, declare everything each time."""
+        try:
+            return await self._management.survey()
+        except BrokerError as error:
+            logger.warning("the topology cannot be compared, so it is declared", reason=str(error))
+            return Topology()
+
+    async def _project(self) -> None:
+        await self._projection.write(await self._registry.snapshot())
+
+    async def _connected(self) -> Link:
+        """Return the connection to the broker, a new one if it was lost."""
+        if self._link is None or self._link.closed.done():
+            urls: Sequence[str] = self._settings.amqp_urls
+            self._host += 1
+            self._link = await Link.connect(urls[self._host % len(urls)], name="turnout-router")
+        return self._link
+
+
+async def check_eviction_when_possible(client: Redis) -> None:
+    """Check the eviction policy once the cache answers.
+
+    Raises:
+        SettingsError: the cache may drop records.
+    """
+    while True:
+        try:
+            await check_eviction(client)
+            return
+        except cache.ERRORS as error:
+            logger.warning("cache does not answer", reason=str(error))
+            await asyncio.sleep(_CACHE_INTERVAL)

@@ -1,0 +1,89 @@
+"""RabbitMQ's management API: the only way to see which bindings exist."""
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout
+from yarl import URL
+
+from turnout.router.topology import Binding, Exchange, Topology, queues_named
+from turnout.shared.errors import BrokerError
+
+_TIMEOUT = ClientTimeout(total=30)
+
+
+class Management:
+    """Reads the state of one virtual host.
+
+    Args:
+        session: with which it is asked.
+        url: http[s]://user:password@host:port.
+        vhost: the virtual host.
+    """
+
+    def __init__(self, session: ClientSession, url: str, vhost: str) -> None:
+        address = URL(url)
+        self._session = session
+        self._auth = BasicAuth(address.user or "guest", address.password or "guest")
+        self._url = address.with_user(None)
+        self._vhost = quote(vhost, safe="")
+
+    async def survey(self) -> Topology:
+        """Return the exchanges, queues and bindings that exist.
+
+        Raises:
+            BrokerError: the management API does not answer, or refuses.
+        """
+        exchanges, queues, bindings = await asyncio.gather(
+            self._list("exchanges", "name,type,arguments"),
+            self._list("queues", "name"),
+            self._list("bindings", "source,destination,destination_type,routing_key"),
+        )
+        return Topology(
+            exchanges=frozenset(
+                Exchange(each["name"], each["type"], each["arguments"].get("alternate-exchange"))
+                for each in exchanges
+            ),
+            queues=queues_named(each["name"] for each in queues),
+            bindings=frozenset(
+                Binding(each["source"], each["destination"], each["routing_key"])
+                for each in bindings
+                if each["destination_type"] == "queue"
+            ),
+        )
+
+    async def _list(self, what: str, columns: str) -> list[dict[str, Any]]:
+        url = URL(f"{self._url}/api/{what}/{self._vhost}?columns={columns}", encoded=True)
+        try:
+            async with self._session.get(url, auth=self._auth, timeout=_TIMEOUT) as answer:
+                if answer.status != 200:
+                    raise BrokerError(
+                        f"RabbitMQ's management API at {self._url} answers {answer.status}: "
+                        "see TURNOUT_MANAGEMENT_URL and the user's tags"
+                    )
+                found: list[dict[str, Any]] = await answer.json()
+                return found
+        except (ClientError, TimeoutError) as error:
+            raise BrokerError(
+                f"RabbitMQ's management API at {self._url} cannot be reached: {error}"
+            ) from None
+
+
+def default_url(amqp_url: str) -> str:
+    """Return where the management API of a broker is unless its operator moved it."""
+    address = URL(amqp_url)
+    return str(
+        URL.build(
+            scheme="https" if address.scheme == "amqps" else "http",
+            user=address.user or "guest",
+            password=address.password or "guest",
+            host=address.host or "127.0.0.1",
+            port=15671 if address.scheme == "amqps" else 15672,
+        )
+    )
+
+
+def vhost_of(amqp_url: str) -> str:
+    """Return the virtual host that an address names."""
+    return URL(amqp_url).path[1:] or "/"

@@ -1,0 +1,141 @@
+"""The projection: what ingress must know of the registry, written into the cache.
+
+The epoch is the promise that everything is there. It is written last, and only if the cache was not
+flushed meanwhile: a marker, set before the first record, must still stand.
+"""
+
+import secrets
+
+from redis.asyncio import Redis
+
+from turnout.router.registry import Snapshot
+from turnout.shared import log, names
+from turnout.shared.errors import SettingsError
+from turnout.shared.records import KeyRecord, TriggerRecord
+
+logger = log.get(__name__)
+
+#: Commands in one round trip.
+_CHUNK = 1000
+
+_FILLING = "turnout:auth:filling"
+
+_FINISH = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[2], ARGV[1])
+redis.call('del', KEYS[1])
+return 1
+"""
+
+
+def records(snapshot: Snapshot) -> dict[str, bytes]:
+    """Return all cache entries that follow from the registry, by name.
+
+    A revoked key has none. A trigger has one from the moment its queue and binding were seen at
+    the broker, so that no call comes before its flow can receive it.
+    """
+    entries = {
+        names.auth_key(key.digest): KeyRecord(
+            key_id=key.id,
+            group_id=key.group_id,
+            expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
+        ).encode()
+        for key in snapshot.keys
+        if key.revoked_at is None
+    }
+    entries |= {
+        names.auth_trigger(trigger.routing_key): TriggerRecord(
+            trigger_id=trigger.id,
+            flow_id=trigger.flow_id,
+            group_id=trigger.group_id,
+            group=trigger.group,
+            flow=trigger.flow,
+            methods=trigger.methods,
+            enabled=trigger.enabled,
+            key_ids=trigger.key_ids,
+            key_in_query=trigger.key_in_query,
+        ).encode()
+        for trigger in snapshot.triggers
+        if trigger.live_since is not None
+    }
+    return entries
+
+
+class Projection:
+    """Keeps the cache like the registry.
+
+    Args:
+        client: the cache.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._written: dict[str, bytes] | None = None  # None: not known, so all is written
+
+    async def is_complete(self) -> bool:
+        """Tell whether the cache holds everything: whether it was filled and not flushed since.
+
+        Raises:
+            redis.RedisError, OSError: the cache does not answer.
+        """
+        return self._written is not None and await self._client.get(names.AUTH_EPOCH) is not None
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Bring the cache in line: what changed since the last time, or everything.
+
+        Raises:
+            redis.RedisError, OSError: the cache does not answer; the next call writes everything.
+        """
+        wanted = records(snapshot)
+        written, self._written = self._written, None
+        if written is not None and await self._client.get(names.AUTH_EPOCH) is not None:
+            await self._set(
+                {name: entry for name, entry in wanted.items() if written.get(name) != entry}
+            )
+            await self._delete([name for name in written if name not in wanted])
+        else:
+            await self._fill(wanted)
+        self._written = wanted
+
+    async def _fill(self, wanted: dict[str, bytes]) -> None:
+        """Write everything, remove what does not belong, then promise that it is complete."""
+        marker = secrets.token_hex(8)
+        await self._client.set(_FILLING, marker)
+        await self._set(wanted)
+        stale = [
+            name
+            for prefix in (names.AUTH_KEY_PREFIX, names.AUTH_TRIGGER_PREFIX)
+            async for found in self._client.scan_iter(match=prefix + "*", count=_CHUNK)
+            if (name := found.decode()) not in wanted
+        ]
+        await self._delete(stale)
+        finished = await self._client.eval(_FINISH, 2, _FILLING, names.AUTH_EPOCH, marker)
+        if finished:
+            logger.info("cache filled", records=len(wanted), removed=len(stale))
+        else:
+            logger.warning("the cache was flushed while it was filled; it is filled again")
+
+    async def _set(self, entries: dict[str, bytes]) -> None:
+        items = list(entries.items())
+        for begin in range(0, len(items), _CHUNK):
+            await self._client.mset(dict(items[begin : begin + _CHUNK]))
+
+    async def _delete(self, entries: list[str]) -> None:
+        for begin in range(0, len(entries), _CHUNK):
+            await self._client.delete(*entries[begin : begin + _CHUNK])
+
+
+async def check_eviction(client: Redis) -> None:
+    """Make sure that the cache never drops a record to make room.
+
+    Raises:
+        SettingsError: its eviction policy could.
+        redis.RedisError, OSError: it does not answer.
+    """
+    memory = await client.info("memory")
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if memory.get("maxmemory") and policy.startswith("allkeys"):
+        raise SettingsError(
+            f"Redis evicts entries (maxmemory-policy {policy}): a valid API key could vanish. "
+            "Set maxmemory-policy to noeviction"
+        )

@@ -1,0 +1,84 @@
+"""The router as a service: opens the registry, settles broker and cache, serves the admin API."""
+
+import asyncio
+import sys
+
+from aiohttp import ClientSession, web
+
+from turnout.router import api, management
+from turnout.router.control import Control
+from turnout.router.database import open_database
+from turnout.router.management import Management
+from turnout.router.registry import Registry
+from turnout.router.settings import RouterSettings
+from turnout.shared import cache, keys, log, service
+from turnout.shared.errors import AddressTaken
+
+logger = log.get(__name__)
+
+
+def main() -> None:
+    """Run the router until a signal ends it."""
+    service.run(RouterSettings, serve)
+
+
+async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        AddressTaken: the admin API cannot listen.
+        DatabaseUnavailable, UnknownSchema: the registry cannot be opened.
+    """
+    client = cache.connect(settings.redis_url.get_secret_value(), timeout=5.0)
+    url = settings.amqp_urls[0]
+    async with (
+        open_database(settings.database_url.get_secret_value()) as database,
+        ClientSession() as session,
+    ):
+        await database.migrate()
+        registry = Registry(database)
+        await _admit_admin(settings, registry)
+        given = settings.management_url
+        control = Control(
+            settings,
+            registry,
+            client,
+            Management(
+                session,
+                given.get_secret_value() if given else management.default_url(url),
+                management.vhost_of(url),
+            ),
+        )
+        runner = web.AppRunner(api.make_app(registry, control, settings), access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
+            await site.start()
+            logger.info("router serves the admin API", address=site.name)
+            await service.until(
+                stop,
+                control.watch_broker(),
+                control.watch_cache(),
+                *([control.watch_workers()] if settings.auto_register else []),
+            )
+            logger.info("router stops")
+        except OSError as error:
+            raise AddressTaken(
+                f"the admin API cannot listen on {settings.admin_host}:{settings.admin_port} "
+                f"({error.strerror}): set TURNOUT_ADMIN_HOST or TURNOUT_ADMIN_PORT"
+            ) from None
+        finally:
+            await runner.cleanup()
+            await control.close()
+            await client.aclose()
+
+
+async def _admit_admin(settings: RouterSettings, registry: Registry) -> None:
+    """Make sure that somebody can use the admin API."""
+    if settings.admin_token is not None:
+        await registry.ensure_admin_token(settings.admin_token.get_secret_value())
+    elif not await registry.count_admin_tokens():
+        token = keys.new_key(keys.ADMIN_TOKEN)
+        await registry.ensure_admin_token(token.text, name="first start")
+        # Not through the log: this line is for whoever started the router, and is shown once.
+        print(f"Admin token, shown once: {token.text}", file=sys.stderr)
