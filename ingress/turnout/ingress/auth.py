@@ -65,29 +65,21 @@ def without_credentials(query: str) -> str:
 
 
 def decide(
-    presented: Presented,
-    key: KeyRecord | None,
-    trigger: TriggerRecord | None,
-    *,
-    method: str,
-    now: float,
+    presented: Presented, key: KeyRecord, trigger: TriggerRecord | None, *, method: str
 ) -> Refusal | None:
-    """Decide about a call whose key is well-formed.
+    """Decide about a call whose key is good.
 
     Args:
         presented: the key that it brought.
-        key: the record of that key, if there is one.
+        key: the record of that key.
         trigger: the record of the trigger that its URL names, if there is one.
         method: of HTTP.
-        now: seconds since the Unix epoch.
 
     Returns:
         Why it is refused, or None.
     """
     refusal = None
-    if key is None or (key.expires_at is not None and key.expires_at <= now):
-        refusal = responses.BAD_KEY
-    elif trigger is None or trigger.group_id != key.group_id:
+    if trigger is None or trigger.group_id != key.group_id:
         # A key in the query is no key at all unless the trigger is known to allow it.
         refusal = responses.BAD_KEY if presented.in_query else responses.NO_TRIGGER
     elif presented.in_query and not trigger.key_in_query:

@@ -1,53 +1,121 @@
-"""Looking up the records of a key and a trigger in the cache, in one round trip."""
+"""Looking up the record of a key or a trigger: in this process, or else in Redis.
 
-from typing import NamedTuple, cast
+                          ┌── known here, and tracking is active ──▶ answered without a round trip
+    key() / trigger() ────┤
+                          └── asked: all that is unknown in one turn of the event loop
+                                    in one MGET, each name once, one MGET at a time
+                                       ├─ there, or surely not there ──▶ remembered, answered
+                                       ├─ not there, and no epoch ─────▶ Unavailable
+                                       └─ no answer ─▶ what was known until the connection
+                                                       was lost, for a bounded time
+
+What is remembered is right as long as `Tracking` is active: Redis says what changes. An answer that
+was under way while its record changed is used once and not remembered.
+
+Records that exist and names that do not are remembered apart: a flood of invented keys fills a
+small, short-lived list of its own and evicts nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from redis.asyncio import Redis
 
+from turnout.ingress.tracking import Tracking
 from turnout.shared import cache, names
 from turnout.shared.errors import InvalidRecord
 from turnout.shared.records import KeyRecord, TriggerRecord
+
+Record = TypeVar("Record", KeyRecord, TriggerRecord)
+
+#: How many records, and how many names without one, are remembered; and for how many seconds. Redis
+#: reports changes at once: the times only bound the harm of a message that never came.
+_MOST_RECORDS = 200_000
+_MOST_ABSENT = 10_000
+_RECORD_SECONDS = 30.0
+_ABSENT_SECONDS = 5.0
+
+#: Names in one MGET, and names that may wait for one.
+_MOST_ASKED = 500
+_MOST_WAITING = 20_000
+
+#: After Redis did not answer, it is not asked again for so many seconds.
+_REST = 0.5
 
 
 class Unavailable(Exception):
     """The cache does not answer, or is not complete: nothing can be decided."""
 
 
-class Found(NamedTuple):
-    """What the cache holds of a call."""
+class _Known(NamedTuple, Generic[Record]):
+    """A record and until when (time of the event loop) it is believed."""
 
-    key: KeyRecord | None
-    trigger: TriggerRecord | None
+    record: Record
+    until: float
+
+
+class _Question:
+    """A name that Redis is being asked for."""
+
+    __slots__ = ("changed", "future")
+
+    def __init__(self, future: asyncio.Future[bytes | None]) -> None:
+        self.future = future
+        self.changed = False
 
 
 class Lookup:
-    """Reads records from the cache."""
+    """Finds records.
 
-    def __init__(self, client: Redis) -> None:
+    Args:
+        client: the cache.
+        url: of the cache, for the tracking connection.
+        outage: for how many seconds without the cache what is known here is still used.
+    """
+
+    def __init__(self, client: Redis, url: str, *, outage: float) -> None:
         self._client = client
+        self._outage = outage
+        self._tracking = Tracking(url, self._changed)
+        self._loop = asyncio.get_running_loop()
+        self._known: dict[str, _Known[Any]] = {}
+        self._absent: dict[str, float] = {}
+        self._asked: dict[str, _Question] = {}
+        self._waiting: list[str] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._heard = float("-inf")
+        self._rest_until = float("-inf")
 
-    async def find(self, digest: str, routing_key: str) -> Found:
-        """Read the records of a key, by its hash, and of a trigger.
+    async def run(self) -> None:
+        """Follow the changes of the cache, for ever."""
+        await self._tracking.run()
 
-        The epoch is read with them: without it the cache is being filled, and what it lacks may
-        exist.
+    async def key(self, digest: str, now: float) -> KeyRecord | None:
+        """Find the record of an API key by its hash; an expired one is as good as none.
+
+        Args:
+            digest: hex SHA-256 of the key.
+            now: seconds since the Unix epoch.
 
         Raises:
-            Unavailable: the cache does not answer, or lacks something and is not complete.
+            Unavailable: it cannot be known whether there is one.
         """
-        try:
-            entries = await self._client.mget(
-                names.AUTH_EPOCH, names.auth_key(digest), names.auth_trigger(routing_key)
-            )
-            epoch, key, trigger = cast("list[bytes | None]", entries)
-            if epoch is None and (key is None or trigger is None):
-                raise Unavailable("the cache is not filled")
-            return Found(
-                None if key is None else KeyRecord.decode(key),
-                None if trigger is None else TriggerRecord.decode(trigger),
-            )
-        except (*cache.ERRORS, InvalidRecord) as error:
-            raise Unavailable(str(error)) from error
+        return await self._find(
+            names.auth_key(digest),
+            KeyRecord.decode,
+            lambda record: record.expires_at is None or record.expires_at > now,
+        )
+
+    async def trigger(self, routing_key: str) -> TriggerRecord | None:
+        """Find the record of a trigger by its routing key.
+
+        Raises:
+            Unavailable: it cannot be known whether there is one.
+        """
+        return await self._find(
+            names.auth_trigger(routing_key), TriggerRecord.decode, lambda _: True
+        )
 
     async def trouble(self) -> str | None:
         """Say why keys cannot be checked at present; None when they can."""
@@ -57,3 +125,110 @@ class Lookup:
         except cache.ERRORS as error:
             return f"the cache does not answer: {error}"
         return None
+
+    async def _find(
+        self, name: str, decode: Callable[[bytes], Record], valid: Callable[[Record], bool]
+    ) -> Record | None:
+        now = self._loop.time()
+        known = cast("_Known[Record] | None", self._known.get(name))
+        if self._tracking.active:
+            # An expired key goes the way of an unknown one from here on: both take the same time.
+            if known is not None and known.until > now and valid(known.record):
+                return known.record
+            if self._absent.get(name, 0.0) > now:
+                return None
+        question = self._ask(name)
+        try:
+            # Shielded: others may wait for the same answer.
+            data = await asyncio.shield(question.future)
+            found = None if data is None else decode(data)
+        except Unavailable:
+            last = max(self._heard, self._tracking.heard)
+            if known is None or last + self._outage < self._loop.time():
+                raise
+            return known.record if valid(known.record) else None
+        except InvalidRecord as error:
+            raise Unavailable(str(error)) from None
+        if found is not None and not valid(found):
+            found = None
+        self._remember(name, found, question)
+        return found
+
+    def _remember(
+        self, name: str, record: KeyRecord | TriggerRecord | None, question: _Question
+    ) -> None:
+        if question.changed or not self._tracking.active:
+            return
+        now = self._loop.time()
+        if record is None:
+            self._known.pop(name, None)
+            self._absent[name] = now + _ABSENT_SECONDS
+            if len(self._absent) > _MOST_ABSENT:
+                del self._absent[next(iter(self._absent))]
+        else:
+            self._absent.pop(name, None)
+            self._known[name] = _Known(record, now + _RECORD_SECONDS)
+            if len(self._known) > _MOST_RECORDS:
+                del self._known[next(iter(self._known))]
+
+    def _ask(self, name: str) -> _Question:
+        """Have Redis asked for a name, together with others, unless it is being asked already."""
+        question = self._asked.get(name)
+        if question is not None and not question.changed:
+            return question
+        question = _Question(self._loop.create_future())
+        if self._loop.time() < self._rest_until:
+            question.future.set_exception(Unavailable("the cache did not answer a moment ago"))
+        elif len(self._waiting) >= _MOST_WAITING:
+            question.future.set_exception(Unavailable("too many look-ups wait for the cache"))
+        else:
+            self._asked[name] = question
+            self._waiting.append(name)
+            if self._asking is None:
+                self._asking = self._loop.create_task(self._ask_all())
+        return question
+
+    async def _ask_all(self) -> None:
+        """Ask Redis for what waits, one MGET after the other."""
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST_ASKED], self._waiting[_MOST_ASKED:]
+            questions = [self._asked[name] for name in batch]
+            try:
+                epoch, *entries = cast(
+                    "list[bytes | None]", await self._client.mget(names.AUTH_EPOCH, *batch)
+                )
+                self._heard = self._loop.time()
+                self._answer(questions, entries, complete=epoch is not None)
+            except cache.ERRORS as error:
+                self._rest_until = self._loop.time() + _REST
+                reason = f"the cache does not answer: {error}"
+                for question in questions:
+                    question.future.set_exception(Unavailable(reason))
+            for name, question in zip(batch, questions, strict=True):
+                if self._asked.get(name) is question:
+                    del self._asked[name]
+        self._asking = None
+
+    def _answer(
+        self, questions: Sequence[_Question], entries: Sequence[bytes | None], *, complete: bool
+    ) -> None:
+        for question, entry in zip(questions, entries, strict=True):
+            if entry is None and not complete:
+                question.future.set_exception(Unavailable("the cache is not filled"))
+            else:
+                question.future.set_result(entry)
+
+    def _changed(self, changed: Sequence[bytes] | None) -> None:
+        """Forget what Redis says has changed: some records, or (None) possibly all."""
+        if changed is None:
+            self._known.clear()
+            self._absent.clear()
+            for question in self._asked.values():
+                question.changed = True
+            return
+        for each in changed:
+            name = each.decode("utf-8", "replace")
+            self._known.pop(name, None)
+            self._absent.pop(name, None)
+            if name in self._asked:
+                self._asked[name].changed = True

@@ -33,10 +33,11 @@ def main(host: str | None = None, port: int | None = None) -> None:
 async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Then: no new calls, calls under way end, connections close."""
     name = f"turnout-ingress-{os.uname().nodename}-{os.getpid()}"
-    client = cache.connect(settings.redis_url.get_secret_value(), timeout=settings.cache_timeout)
+    cache_url = settings.redis_url.get_secret_value()
+    client = cache.connect(cache_url, timeout=settings.cache_timeout)
     publisher = Publisher(settings.amqp_urls, name=name, deadline=settings.publish_deadline)
     await publisher.start()
-    lookup = Lookup(client)
+    lookup = Lookup(client, cache_url, outage=settings.cache_outage)
     accept = Acceptor(
         lookup,
         publisher,
@@ -64,7 +65,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         site = web.TCPSite(runner, settings.ingress_host, settings.ingress_port)
         await site.start()
         logger.info("ingress takes calls", address=site.name)
-        await stop.wait()
+        await service.until(stop, lookup.run())
         logger.info("ingress stops")
     except OSError as error:
         raise AddressTaken(

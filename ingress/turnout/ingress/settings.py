@@ -19,3 +19,8 @@ class IngressSettings(Settings):
     cache_timeout: float = Field(
         0.5, gt=0, le=10, description="seconds until a look-up in the cache is given up"
     )
+    cache_outage: float = Field(
+        60.0,
+        ge=0,
+        description="seconds without the cache in which keys that are known here still work",
+    )
