@@ -107,11 +107,11 @@ class _ConfirmChannel(Channel):
             entry.returned = True
 
     def on_closed(self, reason: BrokerError) -> None:
+        if not self.closed.done():
+            self.closed.set_result(reason)
         entries, self.sent = self.sent, {}
         for entry in entries.values():
             self._resolve(entry, LOST)
-        if not self.closed.done():
-            self.closed.set_result(reason)
 
     def expire(self, now: float) -> None:
         """End what is past its deadline; all deadlines are equally long, so the oldest is first."""
@@ -166,7 +166,7 @@ class Publisher:
         """Why nothing can be published at present; None when ready."""
         if self._closing:
             return CLOSING
-        if self._channel is None or self._link is None:
+        if self._channel is None or self._link is None or self._channel.closed.done():
             return DISCONNECTED
         if self._link.blocked is not None:
             return BLOCKED
@@ -272,6 +272,7 @@ class Publisher:
             await channel.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
             self._link, self._channel = link, channel
             self._ready.set()
+            channel.closed.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
             logger.info("broker connected", connection=self._name)
             while not channel.closed.done():
@@ -280,7 +281,6 @@ class Publisher:
             raise channel.closed.result()
         finally:
             self._link = self._channel = None
-            self._ready.clear()
             await link.close()
 
     def _on_blocked(self, reason: str | None) -> None:

@@ -1,0 +1,1 @@
+"""The control plane: registry, topology, projection, admin API, command line."""
