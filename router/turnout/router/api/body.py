@@ -1,0 +1,78 @@
+"""Bodies: how they are read, checked and written. The models are the documentation of the API."""
+
+from typing import Annotated, Generic, TypeVar
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+from turnout.router.api.problem import Problem, invalid_fields
+
+
+class Body(BaseModel):
+    """What a client sends: no field that is unknown, no value that only looks right."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    """What a client gets."""
+
+
+BodyType = TypeVar("BodyType", bound=Body)
+AnswerType = TypeVar("AnswerType", bound=Answer)
+
+
+class Items(Answer, Generic[AnswerType]):
+    """A listing."""
+
+    items: list[AnswerType]
+
+
+def _printable(text: str) -> str:
+    """Refuse line breaks and control characters: names are shown in terminals and logs."""
+    if not text.isprintable():
+        raise PydanticCustomError("printable", "one line of printable characters is wanted")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(_printable),
+]
+Description = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(_printable),
+]
+
+
+async def read(request: web.Request, model: type[BodyType]) -> BodyType:
+    """Read the body of a request.
+
+    Raises:
+        Problem: 415 it is not sent as JSON, 400 it is no JSON, 422 a field is wrong or unknown.
+    """
+    if request.content_type != "application/json":
+        raise Problem(
+            415, "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
+        )
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise Problem(400, "bad_json", found[0]["msg"]) from None
+        raise invalid_fields(
+            [(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in found]
+        ) from None
+
+
+def answer(model: Answer, *, status: int = 200) -> web.Response:
+    """Write the body of an answer."""
+    return web.Response(
+        status=status,
+        body=model.model_dump_json().encode(),
+        content_type="application/json",
+    )

@@ -1,0 +1,52 @@
+"""What the admin API needs of the control plane, and what it is handed at the start."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+from turnout.router.registry import Registry
+from turnout.router.topology import Missing
+from turnout.shared import log
+
+_log = log.get(__name__)
+
+#: Seconds that an answer waits for broker and cache to follow a change.
+SETTLE_TIMEOUT = 5.0
+
+
+class Control(Protocol):
+    """Keeps broker and cache in line with the registry."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether they have been in line once since the start."""
+
+    async def settle(self, timeout: float) -> None:
+        """Bring them in line now, within `timeout` seconds."""
+
+    def is_live(self, trigger_id: str) -> bool:
+        """Tell whether the trigger's queue and binding exist at the broker."""
+
+    async def check(self) -> Sequence[Missing]:
+        """Return what the broker lacks."""
+
+    async def apply(self) -> Sequence[Missing]:
+        """Declare what the broker lacks and return what that was."""
+
+
+REGISTRY = web.AppKey("registry", Registry)
+CONTROL = web.AppKey("control", Control)
+PUBLIC_URL = web.AppKey("public_url", str)
+
+
+async def settle(request: web.Request) -> None:
+    """Let broker and cache follow what was just registered, as far as they can within seconds.
+
+    A failure is only logged: what was created has to be answered, above all the text of a key,
+    and the control plane tries again by itself.
+    """
+    try:
+        await request.app[CONTROL].settle(SETTLE_TIMEOUT)
+    except Exception as error:  # noqa: BLE001 - see above
+        _log.warning("broker and cache do not follow yet", reason=str(error) or repr(error))

@@ -1,0 +1,137 @@
+"""Errors as RFC 9457 problem details: the only place where one becomes an HTTP answer.
+
+Each has a `code` that stays the same over versions; for refused fields, `errors` names each one.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from turnout.router.database import DatabaseUnavailable
+from turnout.router.registry import Conflict, Invalid, NotFound
+from turnout.shared import log
+from turnout.shared.errors import BrokerError
+
+_log = log.get(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_RETRY_AFTER = {"Retry-After": "2"}
+
+#: The code of what aiohttp itself refuses.
+_CODES = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+class Problem(Exception):
+    """Ends a request with problem details.
+
+    Attributes:
+        status: the HTTP status.
+        code: the stable code.
+        detail: one sentence for people.
+        errors: the refused fields and why.
+        headers: more headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[tuple[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+    def answer(self) -> web.Response:
+        """Return the HTTP answer."""
+        body: dict[str, object] = {
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.errors is not None:
+            body["errors"] = [{"field": name, "message": message} for name, message in self.errors]
+        return web.Response(
+            status=self.status,
+            body=json.dumps(body, ensure_ascii=False).encode(),
+            content_type="application/problem+json",
+            headers=self.headers,
+        )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into problem details, and keep every answer out of caches."""
+    try:
+        answer = await handler(request)
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback leaves the process
+        answer = _problem(request, error).answer()
+    # An answer may hold a key or a routing key.
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _problem(request: web.Request, error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case NotFound():
+            return Problem(404, "not_found", str(error))
+        case Conflict():
+            return Problem(409, "exists", str(error))
+        case Invalid():
+            return invalid_fields([(error.field, str(error))])
+        case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:
+            return _refused_by_aiohttp(request, error)
+        case _:
+            return _failure(request, error)
+
+
+def _failure(request: web.Request, error: Exception) -> Problem:
+    """Log what is not the client's fault, and tell it no more than it needs."""
+    what = {"method": request.method, "path": request.path}
+    match error:
+        case DatabaseUnavailable():
+            _log.warning("database unavailable", reason=str(error), **what)
+            return Problem(
+                503, "database_unavailable", "the database does not answer", headers=_RETRY_AFTER
+            )
+        case BrokerError():
+            _log.warning("broker unavailable", reason=str(error), **what)
+            return Problem(
+                503, "broker_unavailable", "RabbitMQ does not answer", headers=_RETRY_AFTER
+            )
+        case _:
+            _log.error("request failed", exc_info=error, **what)
+            return Problem(500, "internal", "something went wrong here; the router's log says what")
+
+
+def invalid_fields(errors: list[tuple[str, str]]) -> Problem:
+    """Refuse fields of a body: pairs of a field's path and what is wrong with it."""
+    detail = "; ".join(f"{name}: {message}" for name, message in errors)
+    return Problem(422, "invalid_fields", detail, errors=errors)
+
+
+def _refused_by_aiohttp(request: web.Request, error: web.HTTPException) -> Problem:
+    details = {
+        404: f"there is nothing at {request.path}",
+        405: f"{request.method} is not allowed at {request.path}",
+        413: "the body is larger than the admin API reads",
+    }
+    allow = error.headers.get("Allow")
+    return Problem(
+        error.status,
+        _CODES.get(error.status, "refused"),
+        details.get(error.status, error.reason),
+        headers={"Allow": allow} if allow else None,
+    )

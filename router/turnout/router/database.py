@@ -1,0 +1,235 @@
+"""The SQL database: how it is opened, read, written and brought to the newest schema.
+
+SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router opens it.
+"""
+
+import importlib.util
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from turnout.shared.errors import TurnoutError
+
+_SQLITE = "sqlite+aiosqlite"
+_POSTGRESQL = "postgresql+asyncpg"
+
+#: Seconds that a writer of SQLite waits for another one.
+_BUSY_TIMEOUT = 5
+#: Seconds until PostgreSQL has to accept a connection, and to answer a statement.
+_CONNECT_TIMEOUT = 5
+_STATEMENT_TIMEOUT = 10
+#: SQLSTATE classes: connection lost, too few resources, shutting down or starting up.
+#: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_NOT_NOW = ("08", "53", "57")
+#: Any number that no other program uses in the same database: "turnout" in hex.
+_MIGRATION_LOCK = 0x7475726E6F7574
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class DatabaseUnavailable(TurnoutError):
+    """The database does not answer."""
+
+
+class UnknownSchema(TurnoutError):
+    """The database cannot be brought to the schema of this version."""
+
+
+def parse_url(url: str) -> URL:
+    """Check the address of a database.
+
+    Raises:
+        ValueError: it is none that Turnout can use; the text does not repeat the address, which
+            may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("the address of the database cannot be read") from None
+    if parsed.drivername not in {_SQLITE, _POSTGRESQL}:
+        raise ValueError(f"the address starts with {_SQLITE}:/// or {_POSTGRESQL}://")
+    if parsed.drivername == _SQLITE and parsed.database in {None, "", ":memory:"}:
+        raise ValueError(f"the address names no file: {_SQLITE}:///turnout.db")
+    if parsed.drivername == _POSTGRESQL and importlib.util.find_spec("asyncpg") is None:
+        raise ValueError("PostgreSQL needs one more package: pip install 'turnout[postgres]'")
+    return parsed
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator["Database"]:
+    """Open the database for as long as the context lasts; nothing is connected yet.
+
+    Args:
+        url: `sqlite+aiosqlite:///file` or `postgresql+asyncpg://user:password@host:port/name`.
+
+    Raises:
+        DatabaseUnavailable: the file cannot be created.
+        ValueError: the address is none that Turnout can use.
+    """
+    parsed = parse_url(url)
+    engine = _engine(parsed)
+    try:
+        yield Database(parsed, engine)
+    finally:
+        await engine.dispose()
+
+
+class Database:
+    """An open database. What is read in one context belongs to one state of it."""
+
+    def __init__(self, url: URL, engine: AsyncEngine) -> None:
+        self._url = url
+        if url.drivername == _SQLITE:
+            self._readers = engine
+            # A transaction that reads first and writes then would fail at once, without waiting,
+            # when somebody else has written in between.
+            self._writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        else:
+            self._readers = engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+            self._writers = engine
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Read in one transaction.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        with _unavailability():
+            async with self._readers.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Write in one transaction, committed when the context ends without an error.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer; nothing was written, or it is not
+                known whether all was.
+        """
+        with _unavailability():
+            async with self._writers.begin() as connection:
+                yield connection
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            DatabaseUnavailable: there is none.
+        """
+        async with self.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def migrate(self) -> None:
+        """Bring the schema to the newest version, in one transaction; safe to repeat.
+
+        Routers that start at the same time migrate one after the other.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+            UnknownSchema: a newer version of Turnout has been here.
+        """
+        # An engine of its own: a migration may rebuild a table, which on SQLite would delete the
+        # rows that refer to it, were foreign keys enforced.
+        engine = _engine(self._url, foreign_keys=False)
+        try:
+            with _unavailability():
+                async with engine.execution_options(
+                    sqlite_begin="BEGIN IMMEDIATE"
+                ).begin() as connection:
+                    if self._url.drivername == _POSTGRESQL:
+                        await connection.execute(
+                            text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK}
+                        )
+                    await connection.run_sync(_upgrade)
+        finally:
+            await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise UnknownSchema(
+            f"the database cannot be migrated ({error}): start the version that wrote it, or newer"
+        ) from error
+
+
+def _engine(url: URL, *, foreign_keys: bool = True) -> AsyncEngine:
+    if url.drivername == _SQLITE:
+        _create_private(Path(str(url.database)))
+        engine = create_async_engine(
+            url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT}
+        )
+        _prepare_sqlite(engine, foreign_keys=foreign_keys)
+        return engine
+    return create_async_engine(
+        url,
+        hide_parameters=True,  # they hold digests and routing keys, and errors are logged
+        pool_pre_ping=True,
+        connect_args={"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT},
+    )
+
+
+def _create_private(path: Path) -> None:
+    """Create the file for its owner alone; SQLite gives its companions the same mode."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise DatabaseUnavailable(f"the database {path.absolute()}: {error.strerror}") from error
+
+
+def _prepare_sqlite(engine: AsyncEngine, *, foreign_keys: bool) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # The driver would start transactions on its own, and too late; see _begin.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+@contextmanager
+def _unavailability() -> Iterator[None]:
+    """Tell a database that does not answer from every other error."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        raise DatabaseUnavailable(f"the database does not answer: {_reason(error)}") from error
+    except DBAPIError as error:
+        state = str(getattr(error.orig, "sqlstate", ""))
+        if not error.connection_invalidated and not state.startswith(_NOT_NOW):
+            raise
+        raise DatabaseUnavailable(f"the database does not answer: {_reason(error)}") from error
+
+
+def _reason(error: SQLAlchemyError | OSError) -> str:
+    """Say in one line what the driver said."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return str(original).partition("\n")[0] or type(original).__name__

@@ -1,0 +1,13 @@
+"""How Alembic runs the migrations: on the connection that `Database.migrate` hands over."""
+
+from alembic import context
+
+from turnout.router.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite changes a table by building it anew
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,142 @@
+"""The tables of the registry. Only `turnout.router.registry` writes them.
+
+A change here goes together with a migration under `migrations/versions/`; a test holds both
+against each other.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: aware and in UTC in Python, whatever the database makes of time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Write it in UTC.
+
+        Raises:
+            ValueError: it has no time zone.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read it as UTC: SQLite keeps no time zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables. Constraints have names, so that a later migration can drop them on SQLite too."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime(), list[str]: JSON()}  # noqa: RUF012 - SQLAlchemy's own form
+
+
+class Group(Base):
+    """Owns flows and API keys."""
+
+    __tablename__ = "groups"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime]
+
+
+class Flow(Base):
+    """Code that runs, addressed by group and slug."""
+
+    __tablename__ = "flows"
+    __table_args__ = (UniqueConstraint("group_id", "slug"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    slug: Mapped[str] = mapped_column(String(40))
+    name: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """Proves that a caller may trigger the flows of a group; only its digest is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("group_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(13))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Trigger(Base):
+    """A configured entry point of one flow."""
+
+    __tablename__ = "triggers"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    flow_id: Mapped[str] = mapped_column(ForeignKey("flows.id"), index=True)
+    description: Mapped[str] = mapped_column(String(500))
+    routing_key: Mapped[str] = mapped_column(String(24), unique=True)
+    enabled: Mapped[bool]
+    methods: Mapped[list[str]]
+    key_in_query: Mapped[bool]
+    any_key: Mapped[bool]
+    """Accepts any key of the group; otherwise those that `trigger_keys` lists."""
+    created_at: Mapped[datetime]
+    live_since: Mapped[datetime | None]
+    """When its queue and binding were first seen at the broker."""
+
+
+class TriggerKey(Base):
+    """One key of the chosen list of one trigger."""
+
+    __tablename__ = "trigger_keys"
+
+    trigger_id: Mapped[str] = mapped_column(
+        ForeignKey("triggers.id", ondelete="CASCADE"), primary_key=True
+    )
+    key_id: Mapped[str] = mapped_column(
+        ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class AdminToken(Base):
+    """Opens the admin API; only its digest is kept."""
+
+    __tablename__ = "admin_tokens"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(13))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]

@@ -1,0 +1,56 @@
+"""The registry: what the operator configured. Its verbs alone write these tables."""
+
+from dataclasses import dataclass
+
+from turnout.router.registry.errors import Conflict, Invalid, NotFound, RegistryError
+from turnout.router.registry.flows import Flow, Flows, select_flows
+from turnout.router.registry.groups import Group
+from turnout.router.registry.keys import ApiKey, Keys, select_keys
+from turnout.router.registry.tokens import AdminToken, AdminTokens
+from turnout.router.registry.triggers import ChosenKey, Method, Trigger, Triggers, select_triggers
+
+__all__ = [
+    "AdminToken",
+    "ApiKey",
+    "ChosenKey",
+    "Conflict",
+    "Flow",
+    "Group",
+    "Invalid",
+    "Method",
+    "NotFound",
+    "Registry",
+    "RegistryError",
+    "Snapshot",
+    "Trigger",
+]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that topology and projection follow from, as it was at one moment."""
+
+    flows: tuple[Flow, ...]
+    triggers: tuple[Trigger, ...]
+    keys: tuple[ApiKey, ...]
+
+
+class Registry(Flows, Keys, Triggers, AdminTokens):
+    """The verbs of all nouns, over one database.
+
+    Every verb is one transaction, and raises `database.DatabaseUnavailable` when the database does
+    not answer.
+    """
+
+    async def snapshot(self) -> Snapshot:
+        """Read everything in four statements of one transaction."""
+        async with self._database.reading() as connection:
+            return Snapshot(
+                flows=tuple(await select_flows(connection)),
+                triggers=tuple(await select_triggers(connection)),
+                keys=tuple(await select_keys(connection)),
+            )
+
+    async def ping(self) -> None:
+        """Make sure that the database answers."""
+        await self._database.ping()

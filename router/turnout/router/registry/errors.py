@@ -1,0 +1,36 @@
+"""Why the registry refuses what was asked; the caller has to act on all of them.
+
+RegistryError
+├── NotFound   what was named does not exist
+├── Conflict   it exists already
+└── Invalid    a field has a value that cannot be
+"""
+
+from turnout.shared.errors import TurnoutError
+
+
+class RegistryError(TurnoutError):
+    """The registry refuses what was asked."""
+
+
+class NotFound(RegistryError):
+    """What was named does not exist."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"there is no {what} {name!r}")
+
+
+class Conflict(RegistryError):
+    """It exists already."""
+
+
+class Invalid(RegistryError):
+    """A field has a value that cannot be.
+
+    Attributes:
+        field: its path, for example "keys.0".
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -1,0 +1,141 @@
+"""Flows: what runs, addressed "group/flow"."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from turnout.router import models
+from turnout.router.registry.errors import Conflict, NotFound
+from turnout.router.registry.groups import Groups, find_group, legal_slug
+from turnout.router.registry.store import insert, now
+from turnout.shared import ids, names
+
+_FLOWS = (
+    select(
+        models.Flow.id,
+        models.Group.id,
+        models.Group.slug,
+        models.Flow.slug,
+        models.Flow.name,
+        models.Flow.created_at,
+    )
+    .join(models.Group)
+    .order_by(models.Group.slug, models.Flow.slug)
+)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A flow as it is registered; `group` and `slug` are the two parts of its address."""
+
+    id: str
+    group_id: str
+    group: str
+    slug: str
+    name: str
+    created_at: datetime
+
+    @property
+    def address(self) -> str:
+        """Its address: "group/flow"."""
+        return f"{self.group}/{self.slug}"
+
+
+class Flows(Groups):
+    """The verbs of flows, on top of those of groups."""
+
+    async def create_flow(self, group: str, slug: str, *, name: str | None = None) -> Flow:
+        """Register a flow; without a name it is called like its slug.
+
+        Raises:
+            Conflict: the group has one with this slug.
+            Invalid: the slug is not legal.
+            NotFound: there is no such group.
+        """
+        legal_slug(slug)
+        async with self._database.writing() as connection:
+            owner = await find_group(connection, group)
+            flow = Flow(
+                id=ids.new(ids.FLOW),
+                group_id=owner.id,
+                group=owner.slug,
+                slug=slug,
+                name=name or slug,
+                created_at=now(),
+            )
+            await insert(
+                connection,
+                models.Flow,
+                f"flow {flow.address!r} exists already",
+                id=flow.id,
+                group_id=flow.group_id,
+                slug=flow.slug,
+                name=flow.name,
+                created_at=flow.created_at,
+            )
+        return flow
+
+    async def register_flows(self, addresses: Iterable[str]) -> list[Flow]:
+        """Register those flows, and their groups, that are not yet registered.
+
+        Args:
+            addresses: "group/flow", as running workers announce them.
+
+        Returns:
+            The flows that are new.
+
+        Raises:
+            InvalidName: an address is not legal; nothing was registered.
+        """
+        wanted = {address: names.flow_address(address) for address in addresses}
+        known = {flow.address for flow in await self.list_flows()}
+        registered = []
+        for address in sorted(wanted.keys() - known):
+            group, slug = wanted[address]
+            with suppress(Conflict):
+                await self.create_group(group)
+            with suppress(Conflict):
+                registered.append(await self.create_flow(group, slug))
+        return registered
+
+    async def list_flows(self, group: str | None = None) -> list[Flow]:
+        """Return all flows, or those of a group, sorted by address.
+
+        Raises:
+            NotFound: there is no such group.
+        """
+        async with self._database.reading() as connection:
+            if group is None:
+                return await select_flows(connection)
+            owner = await find_group(connection, group)
+            return await select_flows(connection, models.Flow.group_id == owner.id)
+
+    async def flow(self, group: str, slug: str) -> Flow:
+        """Return one flow.
+
+        Raises:
+            NotFound: there is no such flow.
+        """
+        async with self._database.reading() as connection:
+            return await find_flow(connection, group, slug)
+
+
+async def select_flows(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Flow]:
+    """Return the flows for which the conditions hold, within a transaction."""
+    return [Flow(*row) for row in await connection.execute(_FLOWS.where(*conditions))]
+
+
+async def find_flow(connection: AsyncConnection, group: str, slug: str) -> Flow:
+    """Return one flow, within a transaction.
+
+    Raises:
+        NotFound: there is no such flow.
+    """
+    found = await select_flows(connection, models.Group.slug == group, models.Flow.slug == slug)
+    if not found:
+        raise NotFound("flow", f"{group}/{slug}")
+    return found[0]

@@ -1,0 +1,354 @@
+"""The admin API: real HTTP over a real database."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from tests.router.serving import Admin, Broker
+
+from turnout.router.api import make_app
+from turnout.router.database import open_database
+from turnout.router.registry import Registry
+from turnout.router.settings import RouterSettings
+from turnout.router.topology import Missing
+from turnout.shared import ids, keys, log
+from turnout.shared.errors import BrokerError
+
+
+@pytest.fixture
+async def crm(admin: Admin) -> Admin:
+    """An admin API with groups crm and shop, each with a flow."""
+    for group in ("crm", "shop"):
+        await admin.call("POST", "groups", {"slug": group}, status=201)
+        await admin.call("POST", f"groups/{group}/flows", {"slug": "update"}, status=201)
+    return admin
+
+
+async def test_a_user_goes_from_a_group_to_a_live_url(admin: Admin) -> None:
+    group = await admin.call("POST", "groups", {"slug": "crm", "name": "CRM"}, status=201)
+    assert group == {**group, "slug": "crm", "name": "CRM"}
+    flow = await admin.call("POST", "groups/crm/flows", {"slug": "update"}, status=201)
+    assert flow == {**flow, "group": "crm", "slug": "update", "name": "update"}
+    key = await admin.call("POST", "groups/crm/keys", {"name": "CRM Integration"}, status=201)
+    assert keys.is_well_formed(key["key"])
+    trigger = await admin.call(
+        "POST", "flows/crm/update/triggers", {"description": "Deal updated"}, status=201
+    )
+    assert trigger == {
+        "id": trigger["id"],
+        "group": "crm",
+        "flow": "update",
+        "description": "Deal updated",
+        "routing_key": trigger["routing_key"],
+        "url": f"https://hooks.example.org/t/{trigger['routing_key']}",
+        "methods": ["POST"],
+        "key_in_query": False,
+        "enabled": True,
+        "keys": None,
+        "live": True,
+        "created_at": trigger["created_at"],
+    }
+
+
+async def test_what_was_created_is_listed_and_shown_the_same(crm: Admin) -> None:
+    trigger = await crm.call(
+        "POST", "flows/crm/update/triggers", {"description": "Deal updated"}, status=201
+    )
+    group = await crm.call("GET", "groups/crm", status=200)
+    flow = await crm.call("GET", "flows/crm/update", status=200)
+    assert group in (await crm.call("GET", "groups", status=200))["items"]
+    assert (await crm.call("GET", "groups/crm/flows", status=200))["items"] == [flow]
+    assert len((await crm.call("GET", "flows", status=200))["items"]) == 2
+    assert await crm.call("GET", f"triggers/{trigger['id']}", status=200) == trigger
+    for listing in ("flows/crm/update/triggers", "triggers"):
+        assert (await crm.call("GET", listing, status=200))["items"] == [trigger]
+    assert (await crm.call("GET", "flows/shop/update/triggers", status=200))["items"] == []
+
+
+async def test_the_text_of_a_key_is_shown_once(crm: Admin) -> None:
+    body = {"name": "CRM", "expires_at": "2199-01-31T02:00:00+02:00"}
+    created = await crm.call("POST", "groups/crm/keys", body, status=201)
+    text = created.pop("key")
+    shown = await crm.call("GET", f"keys/{created['id']}", status=200)
+    listed = await crm.call("GET", "groups/crm/keys", status=200)
+    assert created == {
+        "id": created["id"],
+        "group": "crm",
+        "name": "CRM",
+        "prefix": keys.prefix(text),
+        "created_at": created["created_at"],
+        "expires_at": "2199-01-31T00:00:00Z",
+        "revoked_at": None,
+    }
+    assert shown == {**created, "triggers": []}
+    assert listed == {"items": [created]}
+    assert text.rpartition("_")[2] not in json.dumps([shown, listed])
+
+
+async def test_a_trigger_and_its_chosen_keys_name_each_other(crm: Admin) -> None:
+    key = await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
+    await crm.call("POST", "groups/crm/keys", {"name": "Other"}, status=201)
+    trigger = await crm.call(
+        "POST",
+        "flows/crm/update/triggers",
+        {
+            "description": "Deal updated",
+            "keys": ["CRM"],
+            "methods": ["POST", "PUT"],
+            "key_in_query": True,
+        },
+        status=201,
+    )
+    assert trigger["keys"] == [{"id": key["id"], "name": "CRM"}]
+    assert trigger["methods"] == ["POST", "PUT"]
+    assert trigger["key_in_query"] is True
+    shown = await crm.call("GET", f"keys/{key['id']}", status=200)
+    assert shown["triggers"] == [
+        {"id": trigger["id"], "flow": "crm/update", "description": "Deal updated"}
+    ]
+
+
+async def test_a_key_of_another_group_cannot_be_chosen(crm: Admin) -> None:
+    key = await crm.call("POST", "groups/shop/keys", {"name": "Shop"}, status=201)
+    for label in ("Shop", key["id"]):
+        problem = await crm.call(
+            "POST",
+            "flows/crm/update/triggers",
+            {"description": "?", "keys": [label]},
+            status=422,
+        )
+        assert problem["errors"][0]["field"] == "keys.0"
+
+
+async def test_a_creation_is_answered_when_the_broker_does_not_follow(crm: Admin) -> None:
+    crm.broker.reachable = False
+    await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
+    trigger = await crm.call(
+        "POST", "flows/crm/update/triggers", {"description": "Deal updated"}, status=201
+    )
+    assert trigger["live"] is False
+    crm.broker.reachable = True
+    await crm.broker.settle(1)
+    assert (await crm.call("GET", f"triggers/{trigger['id']}", status=200))["live"] is True
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer guess",
+        f"Bearer {keys.new_key(keys.ADMIN_TOKEN).text}",
+        f"Bearer {keys.new_key().text}",
+        "Basic {token}",
+        "{token}",
+        "Bearer {token}0",
+    ],
+)
+async def test_every_bad_token_is_refused_alike(admin: Admin, authorization: str | None) -> None:
+    headers = {"X-Test": "1"}
+    if authorization is not None:
+        headers["Authorization"] = authorization.format(token=admin.token)
+    answers = []
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for path in ("groups", "groups/unknown", "nothing/here"):
+            async with session.get(f"{admin.url}/api/v1/{path}") as answer:
+                stable = {key: value for key, value in answer.headers.items() if key != "Date"}
+                answers.append((answer.status, stable, await answer.text()))
+    assert answers[0] == answers[1] == answers[2]
+    status, received, text = answers[0]
+    assert status == 401
+    assert received["WWW-Authenticate"] == 'Bearer realm="turnout"'
+    assert json.loads(text)["code"] == "unauthorized"
+
+
+async def test_supervisors_need_no_token(admin: Admin) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{admin.url}/healthz") as answer:
+            assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+        async with session.get(f"{admin.url}/readyz") as answer:
+            assert answer.status == 200
+        admin.broker.settled = False
+        async with session.get(f"{admin.url}/readyz") as answer:
+            assert answer.status == 503
+            assert (await answer.json(content_type=None))["code"] == "not_settled"
+        async with session.get(f"{admin.url}/healthz") as answer:
+            assert answer.status == 200
+
+
+async def test_what_exists_is_a_conflict(crm: Admin) -> None:
+    for path, body in (
+        ("groups", {"slug": "crm"}),
+        ("groups/crm/flows", {"slug": "update"}),
+    ):
+        problem = await crm.call("POST", path, body, status=409)
+        assert problem["code"] == "exists"
+    await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
+    problem = await crm.call("POST", "groups/crm/keys", {"name": " CRM "}, status=409)
+    assert "'CRM'" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "named"),
+    [
+        ("GET", "groups/hr", "group 'hr'"),
+        ("GET", "groups/hr/flows", "group 'hr'"),
+        ("GET", "groups/hr/keys", "group 'hr'"),
+        ("POST", "groups/hr/flows", "group 'hr'"),
+        ("GET", "flows/crm/report", "flow 'crm/report'"),
+        ("GET", "flows/crm/report/triggers", "flow 'crm/report'"),
+        ("GET", f"keys/{ids.new(ids.KEY)}", "key 'key_"),
+        ("GET", f"triggers/{ids.new(ids.TRIGGER)}", "trigger 'trg_"),
+        ("GET", "nothing/here", "/api/v1/nothing/here"),
+    ],
+)
+async def test_what_was_not_found_is_named(crm: Admin, method: str, path: str, named: str) -> None:
+    body = {"slug": "x"} if method == "POST" else None
+    problem = await crm.call(method, path, body, status=404)
+    assert named in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "groups/CRM",
+        "flows/crm/..%2Fshop",
+        "groups/-/keys",
+        "keys/trg_0",
+        "triggers/1",
+        "keys/key_é",
+    ],
+)
+async def test_what_cannot_be_a_name_is_refused_before_any_look_up(crm: Admin, path: str) -> None:
+    problem = await crm.call("GET", path, status=400)
+    assert problem["code"] == "bad_path"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("groups", {}, "slug"),
+        ("groups", {"slug": "No Slug"}, "slug"),
+        ("groups", {"slug": 7}, "slug"),
+        ("groups", {"slug": "hr", "colour": "red"}, "colour"),
+        ("groups", {"slug": "hr", "name": ""}, "name"),
+        ("groups", {"slug": "hr", "name": "x" * 101}, "name"),
+        ("groups", {"slug": "hr", "name": "red \x1b[31m"}, "name"),
+        ("groups", [], "body"),
+        ("groups/crm/keys", {"name": "  "}, "name"),
+        ("groups/crm/keys", {"name": "CRM", "expires_at": "2199-01-31"}, "expires_at"),
+        ("groups/crm/keys", {"name": "CRM", "expires_at": "2199-01-31T00:00:00"}, "expires_at"),
+        ("groups/crm/keys", {"name": "CRM", "expires_at": "2020-01-31T00:00:00Z"}, "expires_at"),
+        (
+            "groups/crm/keys",
+            {"name": "CRM", "expires_at": "9999-12-31T23:59:59-05:00"},
+            "expires_at",
+        ),
+        ("flows/crm/update/triggers", {}, "description"),
+        ("flows/crm/update/triggers", {"description": "?", "keys": []}, "keys"),
+        ("flows/crm/update/triggers", {"description": "?", "methods": []}, "methods"),
+        ("flows/crm/update/triggers", {"description": "?", "methods": ["BREW"]}, "methods.0"),
+        ("flows/crm/update/triggers", {"description": "?", "key_in_query": "yes"}, "key_in_query"),
+        ("flows/crm/update/triggers", {"description": "?", "routing_key": "mine"}, "routing_key"),
+    ],
+)
+async def test_a_refused_field_is_named(crm: Admin, path: str, body: Any, field: str) -> None:
+    problem = await crm.call("POST", path, body, status=422)
+    assert problem["code"] == "invalid_fields"
+    assert [each["field"] for each in problem["errors"]] == [field]
+    assert problem["errors"][0]["message"] in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "bad_json"),
+        (b"", "application/json", 400, "bad_json"),
+        (b'{"slug": "\xff"}', "application/json", 400, "bad_json"),
+        (b'{"slug": "\\ud800"}', "application/json", 400, "bad_json"),
+        (b'{"slug": "hr"}', "text/plain", 415, "unsupported_media_type"),
+        (b"slug=hr", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b'{"slug": "' + b"x" * 70_000 + b'"}', "application/json", 413, "body_too_large"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused(
+    admin: Admin, content: bytes, content_type: str, status: int, code: str
+) -> None:
+    async with admin.session.post(
+        f"{admin.url}/api/v1/groups", data=content, headers={"Content-Type": content_type}
+    ) as answer:
+        assert answer.status == status
+        assert answer.content_type == "application/problem+json"
+        problem = await answer.json(content_type=None)
+    assert (problem["status"], problem["code"]) == (status, code)
+
+
+async def test_a_method_that_is_not_allowed_is_told_which_are(admin: Admin) -> None:
+    async with admin.session.delete(f"{admin.url}/api/v1/groups") as answer:
+        assert answer.status == 405
+        assert set(answer.headers["Allow"].split(",")) >= {"GET", "POST"}
+        assert (await answer.json(content_type=None))["code"] == "method_not_allowed"
+
+
+async def test_no_answer_is_kept_by_a_cache(crm: Admin) -> None:
+    for path in ("groups", "groups/hr"):
+        async with crm.session.get(f"{crm.url}/api/v1/{path}") as answer:
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_topology_is_checked_and_applied(admin: Admin) -> None:
+    assert await admin.call("GET", "topology", status=200) == {"ok": True, "missing": []}
+    admin.broker.lacks = [Missing("queue", "turnout.flow.crm.update")]
+    part = {"kind": "queue", "name": "turnout.flow.crm.update"}
+    assert await admin.call("GET", "topology", status=200) == {"ok": False, "missing": [part]}
+    assert await admin.call("POST", "topology/apply", status=200) == {"declared": [part]}
+    assert await admin.call("GET", "topology", status=200) == {"ok": True, "missing": []}
+
+
+async def test_a_broker_that_does_not_answer_is_503(admin: Admin) -> None:
+    admin.broker.failure = BrokerError("amqp://turnout:hush@127.0.0.1: refused")
+    problem = await admin.call("GET", "topology", status=503)
+    assert problem["code"] == "broker_unavailable"
+    assert "hush" not in json.dumps(problem)
+
+
+async def test_an_error_of_ours_is_logged_and_not_shown(
+    admin: Admin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        log.configure()
+        admin.broker.failure = ZeroDivisionError("in the depths")
+        problem = await admin.call("GET", "topology", status=500)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert problem["code"] == "internal"
+    assert "depths" not in json.dumps(problem)
+    assert "in the depths" in capsys.readouterr().err
+
+
+async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path) -> None:
+    path = tmp_path / "turnout.db"
+    async with open_database(f"sqlite+aiosqlite:///{path}") as database:
+        path.write_bytes(b"")  # no tables
+        registry = Registry(database)
+        runner = web.AppRunner(make_app(registry, Broker(registry), RouterSettings()))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        headers = {"Authorization": f"Bearer {keys.new_key(keys.ADMIN_TOKEN).text}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"http://{host}:{port}/api/v1/groups") as answer,
+        ):
+            problem = await answer.json(content_type=None)
+        await runner.cleanup()
+    assert (answer.status, problem["code"]) == (503, "database_unavailable")
+    assert "Retry-After" in answer.headers
