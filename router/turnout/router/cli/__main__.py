@@ -1,0 +1,5 @@
+"""`python -m turnout.router.cli`."""
+
+from turnout.router.cli import main
+
+main()

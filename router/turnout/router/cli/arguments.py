@@ -1,0 +1,43 @@
+"""Arguments that several commands read the same way."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from turnout.shared import names
+from turnout.shared.errors import InvalidName
+
+_SPAN = re.compile(r"(\d{1,5})([dh])")
+
+
+def flow_address(text: str) -> tuple[str, str]:
+    """Split "group/flow" into its two slugs.
+
+    Raises:
+        BadParameter: it is not such an address.
+    """
+    try:
+        return names.flow_address(text)
+    except InvalidName as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def expiry(text: str) -> str:
+    """Read a day (its beginning, in UTC) or a span from now as a moment in ISO 8601.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    span = _SPAN.fullmatch(text)
+    try:
+        if span:
+            number = int(span[1])
+            until = timedelta(days=number) if span[2] == "d" else timedelta(hours=number)
+            return (datetime.now(UTC) + until).isoformat()
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither a day like 2027-01-31 nor a span like 30d or 12h",
+            param_hint="--expires",
+        ) from None

@@ -1,0 +1,142 @@
+"""The admin API, as the commands call it."""
+
+import http.client
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote, urlsplit
+
+from turnout.shared import keys
+from turnout.shared.errors import TurnoutError
+
+#: Seconds; the API itself waits up to 5 for broker and cache to follow a change.
+_TIMEOUT = 20
+
+_DEFAULT_URL = "http://127.0.0.1:8081"
+
+_CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+
+
+class AdminApiError(TurnoutError):
+    """The admin API cannot be reached, or refused what was asked."""
+
+
+class AdminApi:
+    """Where the admin API is and what opens it.
+
+    Raises:
+        AdminApiError: the token has not the form of one.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        if not keys.is_well_formed(token, keys.ADMIN_TOKEN):
+            raise AdminApiError("TURNOUT_ADMIN_TOKEN: this is not an admin token (ta_…)")
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def get(self, *path: str) -> Any:
+        """Read what is at `/api/v1/<path>`; each part is one segment.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        return self._ask("GET", path, None)
+
+    def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
+        """Send a body to `/api/v1/<path>`, without the fields that are None.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        given = {name: value for name, value in (body or {}).items() if value is not None}
+        return self._ask("POST", path, json.dumps(given).encode())
+
+    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None) -> Any:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        target = "/".join(("/api/v1", *(quote(part, safe="") for part in path)))
+        connection, prefix = self._connection()
+        try:
+            connection.request(method, prefix + target, body=body, headers=headers)
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
+            self._unreachable(error)
+        finally:
+            connection.close()
+        try:
+            document = json.loads(content)
+        except ValueError:
+            raise AdminApiError(
+                f"what answers at {self._url} is not Turnout's admin API (status {status}): "
+                "set TURNOUT_ADMIN_URL"
+            ) from None
+        if status >= http.HTTPStatus.BAD_REQUEST:
+            raise AdminApiError(self._refusal(status, document))
+        return document
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+        """Return a connection, and the path before `/api/v1`.
+
+        Neither redirects nor proxies are followed: the token goes to this address alone.
+        """
+        try:
+            parts = urlsplit(self._url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if host is None or parts.scheme not in _CONNECTIONS:
+            raise AdminApiError(f"TURNOUT_ADMIN_URL: {self._url!r} is not http[s]://host:port")
+        return _CONNECTIONS[parts.scheme](host, port, timeout=_TIMEOUT), parts.path
+
+    def _unreachable(self, error: Exception) -> NoReturn:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
+        raise AdminApiError(
+            f"the admin API at {self._url} cannot be reached ({reason}): "
+            "start it with `turnout up` or `turnout router`, or set TURNOUT_ADMIN_URL"
+        ) from error
+
+    def _refusal(self, status: int, document: Any) -> str:
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            return f"the admin API at {self._url} refuses the token: set TURNOUT_ADMIN_TOKEN"
+        detail = document.get("detail") if isinstance(document, dict) else None
+        return detail or f"the admin API at {self._url} answered {status}"
+
+
+def find() -> AdminApi:
+    """Find the admin API: by the environment, else by what `turnout up` wrote.
+
+    A token is never sent to an address that it was not given for: the one in `.turnout/up.json`
+    belongs to the address beside it.
+
+    Raises:
+        AdminApiError: there is no token, or the file cannot be read.
+    """
+    url = os.environ.get("TURNOUT_ADMIN_URL")
+    token = os.environ.get("TURNOUT_ADMIN_TOKEN")
+    if url is None and token is None:
+        return _find_up()
+    if token is None:
+        raise AdminApiError(f"TURNOUT_ADMIN_TOKEN is not set: it opens the admin API at {url}")
+    return AdminApi(url or _DEFAULT_URL, token)
+
+
+def _find_up() -> AdminApi:
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        path = directory / ".turnout" / "up.json"
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            return AdminApi(facts["admin_url"], facts["admin_token"])
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise AdminApiError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise AdminApiError(f"{path} is damaged: start `turnout up` again") from None
+    raise AdminApiError(
+        "no admin API is known: start `turnout up` in this directory, "
+        "or set TURNOUT_ADMIN_URL and TURNOUT_ADMIN_TOKEN"
+    )

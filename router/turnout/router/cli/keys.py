@@ -1,0 +1,102 @@
+"""`turnout key`: API keys."""
+
+from typing import Annotated
+
+import typer
+
+from turnout.router.cli import client
+from turnout.router.cli.arguments import expiry
+from turnout.router.cli.output import (
+    Document,
+    Json,
+    day,
+    moment,
+    show_fields,
+    show_json,
+    show_table,
+)
+
+app = typer.Typer(help="API keys: reusable over all flows of their group.", no_args_is_help=True)
+
+Group = Annotated[str, typer.Option(help="The slug of the key's group.")]
+
+
+@app.command()
+def create(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it is for, unique in the group.")
+    ],
+    group: Group,
+    expires: Annotated[
+        str | None,
+        typer.Option(help="From when on it is refused: a day (its beginning in UTC), 30d or 12h."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make an API key and show it, this one time."""
+    expires_at = None if expires is None else expiry(expires)
+    key = client.find().post("groups", group, "keys", body={"name": name, "expires_at": expires_at})
+    if json:
+        show_json(key)
+        return
+    show_fields({"key": key["key"], **_fields(key)})
+    typer.echo("Keep the key now: it is stored nowhere and cannot be shown again.", err=True)
+
+
+@app.command("list")
+def list_(group: Group, json: Json = False) -> None:
+    """List the API keys of a group."""
+    keys = client.find().get("groups", group, "keys")
+    if json:
+        show_json(keys)
+        return
+    show_table(
+        ["Name", "=Id and prefix", "=Created", "=Expires"],
+        (
+            [
+                each["name"],
+                f"{each['id']}\n{each['prefix']}",
+                day(each["created_at"]),
+                _end(each),
+            ]
+            for each in keys["items"]
+        ),
+        empty=f"No keys yet: turnout key create NAME --group {group}",
+    )
+
+
+@app.command()
+def show(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")],
+    json: Json = False,
+) -> None:
+    """Show one API key, and which triggers accept it."""
+    key = client.find().get("keys", key_id)
+    if json:
+        show_json(key)
+        return
+    show_fields(_fields(key))
+    typer.echo()
+    show_table(
+        ["Accepted by", "=Trigger"],
+        ([f"{each['flow']}\n{each['description']}", each["id"]] for each in key["triggers"]),
+        empty="No trigger accepts it.",
+    )
+
+
+def _end(key: Document) -> str:
+    return "revoked" if key["revoked_at"] else day(key["expires_at"])
+
+
+def _fields(key: Document) -> dict[str, str]:
+    fields = {
+        "name": key["name"],
+        "group": key["group"],
+        "id": key["id"],
+        "prefix": key["prefix"],
+        "created": moment(key["created_at"]),
+        "expires": moment(key["expires_at"]),
+    }
+    if key["revoked_at"]:
+        fields["revoked"] = moment(key["revoked_at"])
+    return fields

@@ -1,0 +1,58 @@
+"""How commands show what the admin API answered: as JSON, as fields, as a table of 80 columns."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")]
+
+Document = dict[str, Any]
+
+
+def show_json(document: Document) -> None:
+    """Print an answer as it came."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def show_fields(fields: Mapping[str, str]) -> None:
+    """Print one thing, a field a line, none of them cut or broken: they are copied from here."""
+    width = max(map(len, fields)) + 2
+    for name, value in fields.items():
+        typer.echo(f"{name:<{width}}{value}")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """Print a listing; a cell too wide for its column goes on below, nothing is cut.
+
+    Args:
+        columns: the headings; those that start with "=" are never broken.
+        rows: the cells, as many as columns.
+        empty: what is said when there are no rows.
+    """
+    from rich.console import Console  # noqa: PLC0415 - so that help is instant
+    from rich.table import Table  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            Text(column.removeprefix("=")), overflow="fold", no_wrap=column.startswith("=")
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: names are not markup
+    if table.row_count:
+        Console().print(table)
+    else:
+        typer.echo(empty, err=True)
+
+
+def moment(text: str | None) -> str:
+    """Shorten a moment of the API, for example "2027-01-31T09:30:00.123Z", to its minute."""
+    return "never" if text is None else f"{text[:10]} {text[11:16]} UTC"
+
+
+def day(text: str | None) -> str:
+    """Shorten a moment of the API to its day."""
+    return "never" if text is None else text[:10]

@@ -1,0 +1,53 @@
+"""`turnout up`, `ingress`, `router`, `worker`: the processes, each loaded only when it runs."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_PANEL = "Services"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    for command in (up, ingress, router, worker):
+        app.command(rich_help_panel=_PANEL)(command)
+
+
+def up(
+    modules: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODULE]...", help="Modules with flows; without: the examples."),
+    ] = None,
+) -> None:
+    """Run everything on this machine, with a private RabbitMQ and Redis if none is given."""
+    run = import_module("turnout.router.up").run
+    raise typer.Exit(run(Path.cwd() / ".turnout", modules or []))
+
+
+def ingress(
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; else TURNOUT_INGRESS_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on; else TURNOUT_INGRESS_PORT.")
+    ] = None,
+) -> None:
+    """Run the HTTP face: takes calls and hands them to RabbitMQ."""
+    import_module("turnout.ingress.service").main(host, port)
+
+
+def router() -> None:
+    """Run the control plane: registry, topology, projection, admin API."""
+    import_module("turnout.router.service").main()
+
+
+def worker(
+    modules: Annotated[
+        list[str], typer.Argument(metavar="MODULE...", help="Modules or files with flows.")
+    ],
+    concurrency: Annotated[int | None, typer.Option(min=1, help="How many runs at a time.")] = None,
+) -> None:
+    """Run a worker: executes the flows of these modules."""
+    import_module("turnout.workers.service").main(modules, concurrency)

@@ -1,0 +1,334 @@
+"""The command line, as a process of its own against a running admin API."""
+
+import asyncio
+import json
+import os
+import re
+import resource
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tests.router.serving import Admin
+from tests.support.process import ROOT
+
+from turnout.router.topology import Missing
+from turnout.shared import keys
+
+_PORTIONS = os.pathsep.join(
+    str(ROOT / portion) for portion in ("ingress", "router", "workers", "shared")
+)
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def run(*arguments: str, cwd: Path, **environment: str) -> Result:
+    """Run `turnout`, with no settings in its environment but the given ones."""
+    inherited = {name: value for name, value in os.environ.items() if "TURNOUT" not in name}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "turnout.router.cli", *arguments),
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": _PORTIONS, "COLUMNS": "80", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert b"Traceback" not in err, err.decode()
+    return Result(process.returncode or 0, out.decode(), err.decode())
+
+
+Turnout = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def turnout(admin: Admin, tmp_path: Path) -> Turnout:
+    """Run the command with the address and the token of the running admin API."""
+
+    async def command(*arguments: str) -> Result:
+        return await run(
+            *arguments,
+            cwd=tmp_path,
+            TURNOUT_ADMIN_URL=admin.url,
+            TURNOUT_ADMIN_TOKEN=admin.token,
+        )
+
+    return command
+
+
+@pytest.fixture
+async def crm(turnout: Turnout) -> Turnout:
+    """The command, with a group that has a flow."""
+    for arguments in (("group", "create", "crm"), ("flow", "create", "crm/update-lead-status")):
+        assert (await turnout(*arguments)).code == 0
+    return turnout
+
+
+async def test_a_user_goes_from_a_group_to_a_url(turnout: Turnout) -> None:
+    assert (await turnout("group", "create", "crm", "--name", "CRM team")).code == 0
+    assert (await turnout("flow", "create", "crm/update-lead-status")).code == 0
+    key = await turnout("key", "create", "CRM Integration", "--group", "crm")
+    assert key.code == 0
+    assert keys.is_well_formed(key.out.split()[1])
+    assert "cannot be shown again" in key.err
+    trigger = await turnout(
+        "trigger", "create", "crm/update-lead-status", "--description", "Deal updated"
+    )
+    assert trigger.code == 0
+    assert re.search(
+        r"^url +https://hooks\.example\.org/t/[0-9A-Za-z]{24}$", trigger.out, re.MULTILINE
+    )
+    assert re.search(r"^state +live$", trigger.out, re.MULTILINE)
+
+
+async def test_json_is_what_the_api_answered(crm: Turnout, admin: Admin) -> None:
+    await crm("key", "create", "CRM", "--group", "crm")
+    made = await crm("trigger", "create", "crm/update-lead-status", "--description", "?", "--json")
+    key = (await admin.call("GET", "groups/crm/keys", status=200))["items"][0]
+    for arguments, path in (
+        (("group", "list"), "groups"),
+        (("group", "show", "crm"), "groups/crm"),
+        (("flow", "list"), "flows"),
+        (("flow", "list", "--group", "crm"), "groups/crm/flows"),
+        (("flow", "show", "crm/update-lead-status"), "flows/crm/update-lead-status"),
+        (("key", "list", "--group", "crm"), "groups/crm/keys"),
+        (("key", "show", key["id"]), f"keys/{key['id']}"),
+        (("trigger", "list"), "triggers"),
+        (
+            ("trigger", "list", "--flow", "crm/update-lead-status"),
+            "flows/crm/update-lead-status/triggers",
+        ),
+        (("trigger", "show", made.json["id"]), f"triggers/{made.json['id']}"),
+        (("topology", "check"), "topology"),
+    ):
+        result = await crm(*arguments, "--json")
+        assert (result.code, result.json) == (0, await admin.call("GET", path, status=200))
+
+
+async def test_options_become_what_the_trigger_says(crm: Turnout) -> None:
+    for name in ("First", "Second"):
+        await crm("key", "create", name, "--group", "crm")
+    result = await crm(
+        *("trigger", "create", "crm/update-lead-status", "--description", "Deal updated"),
+        *("--key", "First", "--key", "Second", "--method", "put", "--method", "POST"),
+        *("--key-in-query", "--json"),
+    )
+    trigger = result.json
+    assert [key["name"] for key in trigger["keys"]] == ["First", "Second"]
+    assert trigger["methods"] == ["PUT", "POST"]
+    assert trigger["key_in_query"] is True
+    shown = await crm("key", "show", trigger["keys"][0]["id"])
+    assert "Deal updated" in shown.out
+    assert trigger["id"] in shown.out
+
+
+@pytest.mark.parametrize(
+    ("expires", "until"),
+    [
+        ("2199-01-31", datetime(2199, 1, 31, tzinfo=UTC)),
+        ("30d", datetime.now(UTC) + timedelta(days=30)),
+        ("12h", datetime.now(UTC) + timedelta(hours=12)),
+    ],
+)
+async def test_a_key_expires_on_a_day_or_after_a_span(
+    crm: Turnout, expires: str, until: datetime
+) -> None:
+    result = await crm("key", "create", "CRM", "--group", "crm", "--expires", expires, "--json")
+    assert abs(datetime.fromisoformat(result.json["expires_at"]) - until) < timedelta(minutes=5)
+
+
+async def test_tables_fit_a_terminal_and_cut_no_id(crm: Turnout, admin: Admin) -> None:
+    slug = "a" * 40
+    registry = admin.registry
+    group = await registry.create_group(slug, name="n" * 100)
+    flow = await registry.create_flow(slug, slug, name="[red]not markup[/red]")
+    key, _ = await registry.create_key(slug, "k" * 100)
+    trigger = await registry.create_trigger(slug, slug, description="d" * 300)
+    for arguments, identifiers in (
+        (("group", "list"), [group.id]),
+        (("flow", "list"), [flow.id]),
+        (("key", "list", "--group", slug), [key.id, key.prefix]),
+        (("key", "show", key.id), [trigger.id]),
+        (("trigger", "list"), [trigger.id, trigger.routing_key[:6] + "…"]),
+    ):
+        result = await crm(*arguments)
+        assert result.code == 0
+        assert all(identifier in result.out for identifier in identifiers), result.out
+        table = result.out.partition("\n\n")[2] or result.out
+        assert max(map(len, table.splitlines())) <= 80, result.out
+        assert "…" not in result.out.replace(trigger.routing_key[:6] + "…", "")
+
+
+async def test_a_listing_shortens_routing_keys(crm: Turnout, admin: Admin) -> None:
+    trigger = await admin.registry.create_trigger("crm", "update-lead-status", description="?")
+    assert trigger.routing_key not in (await crm("trigger", "list")).out
+    assert trigger.routing_key in (await crm("trigger", "show", trigger.id)).out
+
+
+async def test_an_empty_listing_says_what_to_do(turnout: Turnout) -> None:
+    result = await turnout("group", "list")
+    assert (result.code, result.out) == (0, "")
+    assert "turnout group create" in result.err
+
+
+async def test_a_check_fails_and_names_what_the_broker_lacks(
+    turnout: Turnout, admin: Admin
+) -> None:
+    admin.broker.lacks = [Missing("queue", "turnout.flow.crm.update")]
+    check = await turnout("topology", "check")
+    assert check.code == 1
+    assert "missing queue turnout.flow.crm.update" in check.out
+    assert (await turnout("topology", "check", "--json")).code == 1
+    applied = await turnout("topology", "apply")
+    assert applied.code == 0
+    assert "declared queue turnout.flow.crm.update" in applied.out
+    assert (await turnout("topology", "check")).code == 0
+
+
+async def test_what_the_api_refuses_is_passed_on_in_one_sentence(crm: Turnout) -> None:
+    for arguments, said in (
+        (("group", "create", "crm"), "turnout: group 'crm' exists already\n"),
+        (("group", "show", "hr"), "turnout: there is no group 'hr'\n"),
+        (("flow", "create", "hr/hire"), "turnout: there is no group 'hr'\n"),
+        (
+            ("trigger", "create", "crm/update-lead-status", "--description", "?", "--key", "No"),
+            "turnout: keys.0: group 'crm' has no key 'No'\n",
+        ),
+    ):
+        assert await crm(*arguments) == Result(1, "", said)
+    assert "slug" in (await crm("group", "create", "No Slug")).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("group", "create"),
+        ("flow", "create", "no-group"),
+        ("flow", "show", "CRM/update"),
+        ("key", "create", "CRM"),
+        ("key", "create", "CRM", "--group", "crm", "--expires", "soon"),
+        ("key", "create", "CRM", "--group", "crm", "--expires", "99999d" * 2),
+        ("trigger", "create", "crm/update"),
+        ("worker",),
+        ("worker", "flows", "--concurrency", "0"),
+    ],
+)
+async def test_wrong_usage_is_exit_code_2(turnout: Turnout, arguments: tuple[str, ...]) -> None:
+    result = await turnout(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err
+
+
+async def test_an_api_that_cannot_be_reached_is_named(tmp_path: Path, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    token = keys.new_key(keys.ADMIN_TOKEN).text
+    result = await run(
+        "group", "list", cwd=tmp_path, TURNOUT_ADMIN_URL=url, TURNOUT_ADMIN_TOKEN=token
+    )
+    assert result.code == 1
+    assert url in result.err
+    assert "TURNOUT_ADMIN_URL" in result.err
+    assert token not in result.err
+
+
+async def test_a_refused_token_is_said(admin: Admin, tmp_path: Path) -> None:
+    for token in (keys.new_key(keys.ADMIN_TOKEN).text, "guess", f"{admin.token}\n"):
+        result = await run(
+            "group", "list", cwd=tmp_path, TURNOUT_ADMIN_URL=admin.url, TURNOUT_ADMIN_TOKEN=token
+        )
+        assert result.code == 1
+        assert "TURNOUT_ADMIN_TOKEN" in result.err
+        assert token not in result.err
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8081", "ftp://127.0.0.1", "http://", "http://h:port"])
+async def test_an_address_that_is_none_is_said(tmp_path: Path, url: str) -> None:
+    token = keys.new_key(keys.ADMIN_TOKEN).text
+    result = await run(
+        "group", "list", cwd=tmp_path, TURNOUT_ADMIN_URL=url, TURNOUT_ADMIN_TOKEN=token
+    )
+    assert result.code == 1
+    assert "TURNOUT_ADMIN_URL" in result.err
+
+
+async def test_the_facts_of_turnout_up_are_found_in_a_parent(admin: Admin, tmp_path: Path) -> None:
+    deep = tmp_path / "project" / "flows"
+    (tmp_path / ".turnout").mkdir()
+    deep.mkdir(parents=True)
+    facts = tmp_path / ".turnout" / "up.json"
+    facts.write_text(json.dumps({"admin_url": admin.url, "admin_token": admin.token}))
+    assert (await run("group", "list", cwd=deep)).code == 0
+    facts.write_text("{")
+    result = await run("group", "list", cwd=deep)
+    assert result.code == 1
+    assert str(facts) in result.err
+
+
+async def test_a_token_is_never_sent_to_an_address_it_was_not_given_for(
+    admin: Admin, tmp_path: Path
+) -> None:
+    (tmp_path / ".turnout").mkdir()
+    (tmp_path / ".turnout" / "up.json").write_text(
+        json.dumps({"admin_url": "http://127.0.0.1:1", "admin_token": admin.token})
+    )
+    result = await run("group", "list", cwd=tmp_path, TURNOUT_ADMIN_URL=admin.url)
+    assert result.code == 1
+    assert "TURNOUT_ADMIN_TOKEN is not set" in result.err
+
+
+async def test_without_an_admin_api_the_way_to_one_is_said(tmp_path: Path) -> None:
+    result = await run("group", "list", cwd=tmp_path)
+    assert result.code == 1
+    assert "turnout up" in result.err
+
+
+def _children_seconds() -> float:
+    """Return the processor time of ended children: unlike the clock, it knows no busy machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+async def test_help_names_every_command_at_once(tmp_path: Path) -> None:
+    begin = _children_seconds()
+    result = await run("--help", cwd=tmp_path)
+    took = _children_seconds() - begin
+    assert result.code == 0
+    services, nouns = ["up", "ingress", "router", "worker"], ["group", "flow", "key", "trigger"]
+    for command in [*services, *nouns, "topology"]:
+        assert re.search(rf"^│ {command} ", result.out, re.MULTILINE), command
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert took < 0.5
+
+
+async def test_help_loads_neither_the_database_nor_the_network(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "importtime", "-m", "turnout.router.cli", "--help"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": _PORTIONS},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, imported = await process.communicate()
+    assert b"turnout.router.cli.triggers" in imported
+    for module in (b"sqlalchemy", b"aiohttp", b"redis", b"pydantic_settings", b"turnout.ingress"):
+        assert b" " + module + b"\n" not in imported
+
+
+async def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
+    project = tomllib.loads(await asyncio.to_thread((ROOT / "pyproject.toml").read_text))
+    result = await run("--version", cwd=tmp_path)
+    assert result.out == f"turnout {project['project']['version']}\n"
