@@ -1,0 +1,114 @@
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.workers.making import event
+
+from turnout.shared.errors import FlowError
+from turnout.workers import Event, flow
+from turnout.workers.flow import declared
+
+
+def test_a_flow_stays_a_function_that_can_be_called() -> None:
+    @flow("demo/hello", retries=5, backoff=2.5, timeout=30)
+    def hello(event: Event) -> str:
+        return event.id
+
+    assert hello(event()) == event().id
+    found = declared(hello)
+    assert found is not None
+    assert (found.address, found.queue) == ("demo/hello", "turnout.flow.demo.hello")
+    assert (found.retries, found.backoff, found.timeout) == (5, 2.5, 30)
+    assert not found.is_async
+    assert found.source.startswith(__file__)
+
+
+def test_an_async_function_is_known_as_such() -> None:
+    @flow("demo/hello")
+    async def hello(event: Event) -> None: ...
+
+    found = declared(hello)
+    assert found is not None
+    assert found.is_async
+    assert (found.retries, found.backoff, found.timeout) == (3, 1.0, None)
+
+
+@pytest.mark.parametrize("value", [None, 1, print, Event, declared])
+def test_anything_else_is_no_flow(value: object) -> None:
+    assert declared(value) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "message"),
+    [
+        ("hello", {}, "no group"),
+        ("demo/Hello", {}, "'Hello' is not a slug"),
+        ("demo/hello/world", {}, "not a slug"),
+        ("demo/hello", {"retries": -1}, "retries is -1"),
+        ("demo/hello", {"backoff": 0}, "backoff is 0"),
+        ("demo/hello", {"timeout": 0.0}, "timeout is 0.0"),
+    ],
+)
+def test_what_cannot_work_is_refused(address: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(FlowError, match=message):
+        flow(address, **options)
+
+
+def _generator(event: Event) -> Any:
+    yield event
+
+
+async def _async_generator(event: Event) -> Any:
+    yield event
+
+
+def _no_argument() -> None: ...
+
+
+def _two_arguments(event: Event, more: int) -> None: ...
+
+
+def _keyword(*, event: Event) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_generator, "_generator is a generator"),
+        (_async_generator, "_async_generator is a generator"),
+        (_no_argument, "_no_argument must be callable with one argument"),
+        (_two_arguments, "_two_arguments must be callable with one argument"),
+        (_keyword, "_keyword must be callable with one argument"),
+        (Event, "stands above a function, not <class"),
+    ],
+)
+def test_a_function_that_cannot_be_a_flow_is_refused(
+    function: Callable[[Event], Any], message: str
+) -> None:
+    with pytest.raises(FlowError, match=message):
+        flow("demo/hello")(function)
+
+
+def test_a_function_is_one_flow() -> None:
+    with pytest.raises(FlowError, match="is a flow already"):
+
+        @flow("demo/one")
+        @flow("demo/two")
+        def hello(event: Event) -> None: ...
+
+
+def test_a_decorator_above_is_refused_because_it_would_not_run() -> None:
+    def measured(function: Callable[[Event], None]) -> Callable[[Event], None]:
+        @functools.wraps(function)
+        def call(event: Event) -> None:
+            function(event)
+
+        return call
+
+    @measured
+    @flow("demo/hello")
+    def hello(event: Event) -> None: ...
+
+    with pytest.raises(FlowError, match="must be the topmost decorator"):
+        declared(hello)

@@ -1,0 +1,183 @@
+"""The pool: one process that runs flows, from its first connection to the last acknowledgement.
+
+What it holds: one connection with a channel for each flow, on which messages come and are
+acknowledged; one connection that publishes; one to the cache, for the announcement. It declares
+nothing: a queue that does not exist is waited for.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+from turnout.shared import announcement, cache, ids, log
+from turnout.shared.amqp import Link
+from turnout.shared.announcement import Announcement
+from turnout.shared.backoff import Backoff
+from turnout.shared.errors import BrokerError, ChannelRefused
+from turnout.shared.publisher import Publisher
+from turnout.workers.consumer import Consumer
+from turnout.workers.flow import Flow
+from turnout.workers.processor import Processor
+from turnout.workers.settings import WorkerSettings
+
+logger = log.get(__name__)
+
+
+class Pool:
+    """Runs flows until it is told to stop."""
+
+    def __init__(self, flows: Mapping[str, Flow], settings: WorkerSettings) -> None:
+        self._id = ids.new(ids.WORKER)
+        self._started_at = time.time()
+        self._flows = tuple(flows)
+        self._settings = settings
+        self._publisher = Publisher(settings.amqp_urls, name=f"{self._id} publishes")
+        self._processors = [
+            Processor(each, self._publisher, worker_id=self._id, concurrency=settings.concurrency)
+            for each in flows.values()
+        ]
+        self._consumers: set[Consumer] = set()
+        self._stopping = False
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Run flows until `stop` is set, then drain.
+
+        Returns:
+            Whether all runs and threads ended within the grace time. Runs that did not are the
+            broker's again, and still going on here: the process has to end now.
+        """
+        logger.info(
+            "worker started",
+            worker=self._id,
+            flows=self._flows,
+            concurrency=self._settings.concurrency,
+        )
+        await self._publisher.start()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._stay_connected(), name="consumers"),
+                group.create_task(self._announce(), name="announcement"),
+            ]
+            await stop.wait()
+            drained = await self._drain()
+            for task in tasks:  # closes the connection: what was acknowledged goes out before
+                task.cancel()
+        await self._publisher.close()
+        logger.info("worker stopped", worker=self._id)
+        return drained
+
+    async def _drain(self) -> bool:
+        """Take no more messages, and wait for what is in progress; tell whether all of it ended."""
+        self._stopping = True
+        await asyncio.gather(*map(_stop, self._consumers))
+        logger.info("worker waits for its runs", running=self._busy)
+        ends = [asyncio.create_task(each.finish()) for each in self._processors]
+        _, left = await asyncio.wait(ends, timeout=self._settings.shutdown_grace)
+        if left:
+            logger.warning("grace time is over: runs will be redelivered", running=self._busy)
+        return not left
+
+    async def _stay_connected(self) -> None:
+        backoff = Backoff()
+        turn = 0
+        while True:
+            url = self._settings.amqp_urls[turn % len(self._settings.amqp_urls)]
+            turn += 1
+            try:
+                link = await Link.connect(url, name=f"{self._id} consumes")
+                backoff.reset()
+                await self._serve(link)
+            except BrokerError as error:
+                logger.warning("broker lost", connection="consumers", reason=str(error))
+            await asyncio.sleep(backoff.delay())
+
+    async def _serve(self, link: Link) -> None:
+        """Consume for all flows until the connection is gone.
+
+        Raises:
+            BrokerError: why it is gone.
+        """
+        logger.info("broker connected", connection="consumers")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for each in self._processors:
+                    group.create_task(self._consume(link, each), name=each.flow.address)
+            await asyncio.wait([link.closed])  # cancelled, this leaves the future as it is
+            raise link.closed.result()
+        finally:
+            await link.close()
+
+    async def _consume(self, link: Link, processor: Processor) -> None:
+        """Consume for one flow until the connection is gone, waiting for its queue if need be."""
+        address = processor.flow.address
+        backoff = Backoff(first=0.2)
+        told = ""
+        while not (link.closed.done() or self._stopping):
+            consumer = Consumer(processor.flow.queue, processor.limit, processor.take)
+            self._consumers.add(consumer)
+            try:
+                await consumer.start(link)
+                logger.info("flow is served", flow=address)
+                told = ""
+                backoff.reset()
+                reason = await consumer.ended
+            except BrokerError as error:
+                reason = error
+            # After the queue's deletion the channel stays: runs in progress acknowledge on it.
+            self._consumers.discard(consumer)
+            if not link.closed.done() and str(reason) != told:
+                told = str(reason)
+                logger.warning("flow is not served", flow=address, reason=_explain(reason, address))
+            await asyncio.wait([link.closed], timeout=backoff.delay())
+
+    async def _announce(self) -> None:
+        """Keep this worker on the notice board; without the cache flows run all the same."""
+        board = cache.connect(self._settings.redis_url.get_secret_value())
+        reachable = True
+        try:
+            while True:
+                try:
+                    await self._announcement().write(board)
+                    reachable = True
+                except cache.ERRORS as error:
+                    if reachable:
+                        logger.warning("cache lost: worker is not announced", reason=str(error))
+                    reachable = False
+                await asyncio.sleep(announcement.INTERVAL)
+        finally:
+            with contextlib.suppress(*cache.ERRORS):
+                await self._announcement().withdraw(board)
+            await board.aclose()
+
+    def _announcement(self) -> Announcement:
+        return Announcement(
+            worker_id=self._id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            flows=self._flows,
+            concurrency=self._settings.concurrency,
+            busy=self._busy,
+        )
+
+    @property
+    def _busy(self) -> int:
+        """How many runs are in progress."""
+        return sum(len(each.runs) for each in self._processors)
+
+
+async def _stop(consumer: Consumer) -> None:
+    with contextlib.suppress(BrokerError):  # then the connection is gone, and no message comes
+        await consumer.stop()
+
+
+def _explain(reason: BrokerError, address: str) -> str:
+    if isinstance(reason, ChannelRefused) and reason.code == 404:
+        return (
+            "it is not registered yet; waiting for `turnout flow create "
+            f"{address}`, or for a router with TURNOUT_AUTO_REGISTER=true"
+        )
+    return str(reason)

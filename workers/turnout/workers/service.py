@@ -1,0 +1,65 @@
+"""`turnout worker MODULE…`: flows and settings, then the pool until a signal."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from turnout.shared import log, service
+from turnout.shared.errors import FlowError
+from turnout.workers import loading
+from turnout.workers.flow import Flow
+from turnout.workers.pool import Pool
+from turnout.workers.settings import WorkerSettings
+
+logger = log.get(__name__)
+
+
+def main(modules: Sequence[str], concurrency: int | None = None) -> None:
+    """Run the flows of some modules until SIGTERM or SIGINT.
+
+    The first signal drains: no further message is taken, and runs in progress have the grace time
+    to finish. A second signal, or the end of that time, ends the process with status 1; the
+    broker then hands the unfinished runs to another worker.
+
+    Args:
+        modules: each a path to a .py file, or a dotted name.
+        concurrency: how many runs of each flow are in progress at once; None: as in the settings.
+
+    Raises:
+        SystemExit: with status 2, if a module or a setting is wrong; the message is printed.
+    """
+    try:
+        # Before there is an event loop: a module may well start one while it is imported.
+        flows = loading.load(modules)
+    except FlowError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+    async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
+        await _serve(flows, settings, stop)
+
+    service.run(WorkerSettings, serve, concurrency=concurrency)
+
+
+async def _serve(flows: Mapping[str, Flow], settings: WorkerSettings, stop: asyncio.Event) -> None:
+    impatience = asyncio.create_task(_exit_at_next_signal(stop), name="second signal")
+    drained = await Pool(flows, settings).run(stop)
+    if not drained:
+        _exit("grace time is over")
+    impatience.cancel()
+
+
+async def _exit_at_next_signal(stop: asyncio.Event) -> None:
+    await stop.wait()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _exit, "second signal")
+
+
+def _exit(reason: str) -> NoReturn:
+    """End now. An orderly exit would wait for the threads of runs, however long they take."""
+    logger.warning("worker exits with runs in progress", reason=reason)
+    os._exit(1)

@@ -1,0 +1,20 @@
+"""The settings of a worker."""
+
+from pydantic import Field
+
+from turnout.shared.settings import Settings
+
+
+class WorkerSettings(Settings):
+    """What a worker needs beyond the addresses of broker and cache."""
+
+    concurrency: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="how many runs of each flow are in progress at once in one process; "
+        "of a plain function, which needs a thread for each, at most 32",
+    )
+    shutdown_grace: float = Field(
+        30.0, gt=0, description="seconds that runs in progress have to finish when a worker stops"
+    )
