@@ -1,0 +1,43 @@
+# `make` lists the targets. The environment is made when one of them needs it.
+
+BIN := .venv/bin
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --upgrade
+
+.DEFAULT_GOAL := help
+.PHONY: help up test faults check format lock clean environment
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+up: environment ## run everything on this machine, with the demo flows; Ctrl-C stops it
+	@exec $(BIN)/turnout up
+
+test: environment ## run the tests, against a real RabbitMQ and Redis
+	$(BIN)/pytest -m "not faults"
+
+faults: environment ## kill and pause parts of a running system, and see that nothing is lost
+	$(BIN)/pytest -m faults tests/faults
+
+check: environment ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: environment ## format the code and apply the linter's safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## resolve the dependencies anew: requirements.lock and requirements-dev.lock
+	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
+	$${PYTHON:-python3} -m venv "$$directory" && \
+	"$$directory/bin/pip" install --quiet uv && \
+	"$$directory/bin/"$(LOCK) --extra postgres pyproject.toml -o requirements.lock && \
+	"$$directory/bin/"$(LOCK) --extra postgres --group dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove the environment and all caches; not the data in .turnout
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@.ci/environment

@@ -1,0 +1,249 @@
+"""From nothing to a working curl command: what `turnout up` starts, in which order."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from turnout.router import broker_users
+from turnout.router.nodes import find, given
+from turnout.router.nodes.node import Node, write_private
+from turnout.router.nodes.ports import LOOPBACK
+from turnout.router.up.console import Console
+from turnout.router.up.demo import Demo, DemoMaker
+from turnout.router.up.secret import Secrets
+from turnout.router.up.service import NodeService, Program
+from turnout.router.up.settings import UpSettings
+from turnout.router.up.supervisor import Supervisor
+
+# Only the router may see these.
+_ROUTER_ONLY = ("TURNOUT_MANAGEMENT_URL", "TURNOUT_DATABASE_URL", "TURNOUT_ADMIN_TOKEN")
+
+
+@dataclass(frozen=True, repr=False)
+class _Broker:
+    """How each role reaches RabbitMQ, and the node if it is ours."""
+
+    amqp_urls: Mapping[str, str]
+    management_url: str
+    node: Node | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class _Cache:
+    """How all reach Redis, and the node if it is ours."""
+
+    url: str
+    node: Node | None = None
+
+
+class Sequence:
+    """One run of `turnout up`.
+
+    Args:
+        directory: where everything that lasts is kept; it exists.
+        modules: the modules with flows for the worker.
+        with_demo: whether they contain the demo flow, so that it can be prepared.
+        settings: what the user has set.
+        supervisor: keeps running what is started here.
+        console: where people read what happens.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        modules: list[str],
+        *,
+        with_demo: bool,
+        settings: UpSettings,
+        supervisor: Supervisor,
+        console: Console,
+    ) -> None:
+        self._directory = directory
+        self._modules = modules
+        self._with_demo = with_demo
+        self._settings = settings
+        self._supervisor = supervisor
+        self._console = console
+        self._secrets = Secrets.of(directory)
+        self._admin_token = (
+            settings.admin_token.get_secret_value()
+            if settings.admin_token
+            else self._secrets.admin_token
+        )
+
+    async def run(self) -> None:
+        """Start everything, print how to use it, and stay until cancelled.
+
+        Raises:
+            TurnoutError: something cannot be had or started.
+        """
+        broker = await self._find_broker()
+        cache = await self._find_cache()
+        nodes = [each for each in (broker.node, cache.node) if each is not None]
+        await self._supervisor.start(*(NodeService(node) for node in nodes))
+        for node in nodes:
+            self._console.say(f"{node.name} at {node.address}, its log in {node.log}")
+        await self._supervisor.start(self._router(broker, cache))
+        await self._supervisor.start(self._worker(broker, cache), self._ingress(broker, cache))
+        demo = await self._demo() if self._with_demo else None
+        self._write_facts(demo)
+        self._show(demo)
+        await self._supervisor.failure()
+
+    async def _find_broker(self) -> _Broker:
+        url = self._settings.amqp_url
+        if url is None:
+            node = await asyncio.to_thread(
+                find.rabbitmq,
+                self._directory / "rabbitmq",
+                broker_users.definitions(self._secrets.broker_passwords),
+                setting="TURNOUT_AMQP_URL",
+                say=self._console.say,
+            )
+            urls = {
+                role: broker_users.amqp_url(role, password, LOOPBACK, node.amqp_port)
+                for role, password in self._secrets.broker_passwords.items()
+            }
+            router = URL(urls["router"])
+            management = router.with_scheme("http").with_port(node.management_port).with_path("")
+            return _Broker(urls, str(management), node)
+        amqp_url = url.get_secret_value()
+        first = amqp_url.split(",")[0].strip()
+        await given.check_amqp(first, setting="TURNOUT_AMQP_URL")
+        management_url = (
+            self._settings.management_url.get_secret_value()
+            if self._settings.management_url
+            else given.management_url(first)
+        )
+        await given.check_management(management_url, setting="TURNOUT_MANAGEMENT_URL")
+        return _Broker(dict.fromkeys(broker_users.ROLES, amqp_url), management_url)
+
+    async def _find_cache(self) -> _Cache:
+        url = self._settings.redis_url
+        if url is None:
+            node = await asyncio.to_thread(
+                find.redis,
+                self._directory / "redis",
+                self._secrets.redis_password,
+                setting="TURNOUT_REDIS_URL",
+                say=self._console.say,
+            )
+            return _Cache(node.url(), node)
+        await given.check_redis(url.get_secret_value(), setting="TURNOUT_REDIS_URL")
+        return _Cache(url.get_secret_value())
+
+    def _router(self, broker: _Broker, cache: _Cache) -> Program:
+        database = self._settings.database_url
+        return self._program(
+            "router",
+            [],
+            {
+                "TURNOUT_AMQP_URL": broker.amqp_urls["router"],
+                "TURNOUT_MANAGEMENT_URL": broker.management_url,
+                "TURNOUT_REDIS_URL": cache.url,
+                "TURNOUT_DATABASE_URL": (
+                    database.get_secret_value()
+                    if database
+                    else f"sqlite+aiosqlite:///{self._directory / 'registry.db'}"
+                ),
+                "TURNOUT_ADMIN_HOST": self._settings.admin_host,
+                "TURNOUT_ADMIN_PORT": str(self._settings.admin_port),
+                "TURNOUT_ADMIN_TOKEN": self._admin_token,
+                "TURNOUT_PUBLIC_URL": self._settings.public_url or self._settings.ingress_url,
+                "TURNOUT_AUTO_REGISTER": "true",
+            },
+            ready_url=f"{self._settings.admin_url}/readyz",
+        )
+
+    def _worker(self, broker: _Broker, cache: _Cache) -> Program:
+        return self._program(
+            "worker",
+            self._modules,
+            {"TURNOUT_AMQP_URL": broker.amqp_urls["worker"], "TURNOUT_REDIS_URL": cache.url},
+            grace=15.0,  # it finishes the flows that it runs
+        )
+
+    def _ingress(self, broker: _Broker, cache: _Cache) -> Program:
+        return self._program(
+            "ingress",
+            [],
+            {
+                "TURNOUT_AMQP_URL": broker.amqp_urls["ingress"],
+                "TURNOUT_REDIS_URL": cache.url,
+                "TURNOUT_INGRESS_HOST": self._settings.ingress_host,
+                "TURNOUT_INGRESS_PORT": str(self._settings.ingress_port),
+            },
+            ready_url=f"{self._settings.ingress_url}/readyz",
+        )
+
+    def _program(
+        self,
+        name: str,
+        arguments: list[str],
+        variables: Mapping[str, str],
+        *,
+        ready_url: str | None = None,
+        grace: float = 10.0,
+    ) -> Program:
+        inherited = {key: value for key, value in os.environ.items() if key not in _ROUTER_ONLY}
+        return Program(
+            name,
+            [sys.executable, "-m", "turnout.router.cli", name, *arguments],
+            # Unbuffered, so that what a flow prints is seen when it prints it.
+            environment={
+                "TURNOUT_LOG_FORMAT": "console",
+                "PYTHONUNBUFFERED": "1",
+                **inherited,
+                **variables,
+            },
+            record=self._directory / f"{name}.process",
+            console=self._console,
+            ready_url=ready_url,
+            grace=grace,
+        )
+
+    async def _demo(self) -> Demo:
+        headers = {"Authorization": f"Bearer {self._admin_token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            maker = DemoMaker(session, self._settings.admin_url)
+            return await maker.make(self._known_key())
+
+    def _known_key(self) -> str | None:
+        """Return the demo's key of an earlier time: the router shows it only once."""
+        try:
+            return str(json.loads(self._facts.read_text())["demo"]["api_key"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    @property
+    def _facts(self) -> Path:
+        return self._directory / "up.json"
+
+    def _write_facts(self, demo: Demo | None) -> None:
+        facts: dict[str, Any] = {
+            "ingress_url": self._settings.ingress_url,
+            "admin_url": self._settings.admin_url,
+            "admin_token": self._admin_token,
+            "demo": asdict(demo) if demo else None,
+        }
+        write_private(self._facts, json.dumps(facts, indent=2) + "\n")
+
+    def _show(self, demo: Demo | None) -> None:
+        lines = [
+            "",
+            "Turnout is up.",
+            f"  ingress    {self._settings.ingress_url}",
+            f"  admin API  {self._settings.admin_url}/api/v1 (its token is in {self._facts})",
+            "",
+        ]
+        if demo:
+            lines += ["Call the demo flow:", "", demo.curl(), ""]
+        self._console.show("\n".join([*lines, "Ctrl-C stops everything.", ""]))
