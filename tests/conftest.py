@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 from tests.support import brokers
@@ -19,6 +20,10 @@ from tests.support.brokers import Broker
 from turnout.router.nodes import docker, find
 from turnout.router.nodes.errors import NodeError
 from turnout.router.nodes.redis import Redis
+
+# A machine under load is no bug of ours.
+hypothesis.settings.register_profile("turnout", deadline=None)
+hypothesis.settings.load_profile("turnout")
 
 # The next module never meets what a straggler of the last one still writes.
 _databases = itertools.cycle(range(16))

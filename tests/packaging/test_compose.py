@@ -183,7 +183,7 @@ def test_a_second_run_of_init_changes_no_secret(written: Path, tmp_path: Path) -
     for each in written.iterdir():
         (other / each.name).mkdir()
     volumes.write(other)
-    for name in ("kept/secrets.json", "kept/database-password", "redis/password"):
+    for name in ("kept/secrets.json", "postgres/password", "redis/password"):
         assert (other / name).read_text() != before[name]
 
 

@@ -197,10 +197,8 @@ async def test_the_printed_call_runs_the_demo_flow_and_a_second_start_prints_it_
     assert code == 0
     assert [each["flow"] for each in json.loads(listed)["items"]] == ["hello"]
 
-    secret = (
-        machine.read("kept/database-password"),
-        *json.loads(machine.read("kept/secrets.json"))["broker_passwords"].values(),
-    )
+    kept = json.loads(machine.read("kept/secrets.json"))
+    secret = (kept["database_password"], *kept["broker_passwords"].values())
     for command in running.values():
         assert not any(each in command.log for each in secret)
 

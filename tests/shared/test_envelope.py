@@ -64,6 +64,7 @@ def test_fields_of_a_newer_minor_version_are_kept_on_a_retry() -> None:
         (msgpack.packb({"v": 1}), "field 'event' is missing"),
         (an_envelope().encode() + b"tail", "not msgpack"),
         (msgpack.packb(msgpack.unpackb(an_envelope().encode()) | {"headers": 3}), "wrong type"),
+        (msgpack.packb(msgpack.unpackb(an_envelope().encode()) | {"attempt": "x"}), "attempt"),
     ],
 )
 def test_what_is_no_envelope_is_refused_with_the_reason(data: bytes, says: str) -> None:

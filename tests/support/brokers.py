@@ -16,8 +16,8 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 from yarl import URL
 
-from turnout.router import broker_users
-from turnout.router.nodes import docker, find, given
+from turnout.router import broker_users, management
+from turnout.router.nodes import docker, find
 from turnout.router.nodes.rabbitmq import RabbitMQ
 from turnout.router.nodes.redis import Redis
 
@@ -149,7 +149,7 @@ def container_rabbitmq() -> Iterator[Broker]:
 def given_rabbitmq(amqp_url: str, management_url: str | None) -> Broker:
     """Use a RabbitMQ that runs."""
     url = URL(amqp_url).with_path("")
-    return Broker(str(url), management_url or given.management_url(amqp_url))
+    return Broker(str(url), management_url or management.default_url(amqp_url))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The ingress as a service: connects, serves, stops in order."""
 
 import asyncio
+import contextlib
 import os
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from turnout.shared.publisher import Publisher
 
 logger = log.get(__name__)
 
+#: Seconds that the broker has before calls are taken, and refused, without it.
+_PATIENCE = 2.0
 #: Seconds that calls under way have to end when the ingress stops.
 _GRACE = 10.0
 
@@ -37,6 +40,9 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     client = cache.connect(cache_url, timeout=settings.cache_timeout)
     publisher = Publisher(settings.amqp_urls, name=name, deadline=settings.publish_deadline)
     await publisher.start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            await publisher.ready()
     lookup = Lookup(client, cache_url, outage=settings.cache_outage)
     accept = Acceptor(
         lookup,

@@ -80,8 +80,7 @@ async def _call(link: Link, items: Sequence[Item]) -> None:
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
-    await channel.call(commands.Channel.Close(200, "", 0, 0), commands.Channel.CloseOk)
-    link.channels.pop(channel.number, None)
+    await channel.close()
 
 
 def _request(item: Item) -> tuple[Frame, type[Frame]]:

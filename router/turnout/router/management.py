@@ -70,16 +70,22 @@ class Management:
             ) from None
 
 
-def default_url(amqp_url: str) -> str:
-    """Return where the management API of a broker is unless its operator moved it."""
+def default_url(amqp_url: str, port: int | None = None) -> str:
+    """Return where the management API of a broker is unless its operator moved it.
+
+    Args:
+        amqp_url: with the user and password for both.
+        port: if it is not the usual one.
+    """
     address = URL(amqp_url)
+    secure = address.scheme == "amqps"
     return str(
         URL.build(
-            scheme="https" if address.scheme == "amqps" else "http",
+            scheme="https" if secure else "http",
             user=address.user or "guest",
             password=address.password or "guest",
             host=address.host or "127.0.0.1",
-            port=15671 if address.scheme == "amqps" else 15672,
+            port=port or (15671 if secure else 15672),
         )
     )
 

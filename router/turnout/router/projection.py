@@ -18,8 +18,6 @@ logger = log.get(__name__)
 #: Commands in one round trip.
 _CHUNK = 1000
 
-_FILLING = "turnout:auth:filling"
-
 _FINISH = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[2], ARGV[1])
@@ -100,7 +98,7 @@ class Projection:
     async def _fill(self, wanted: dict[str, bytes]) -> None:
         """Write everything, remove what does not belong, then promise that it is complete."""
         marker = secrets.token_hex(8)
-        await self._client.set(_FILLING, marker)
+        await self._client.set(names.AUTH_FILLING, marker)
         await self._set(wanted)
         stale = [
             name
@@ -109,7 +107,7 @@ class Projection:
             if (name := found.decode()) not in wanted
         ]
         await self._delete(stale)
-        finished = await self._client.eval(_FINISH, 2, _FILLING, names.AUTH_EPOCH, marker)
+        finished = await self._client.eval(_FINISH, 2, names.AUTH_FILLING, names.AUTH_EPOCH, marker)
         if finished:
             logger.info("cache filled", records=len(wanted), removed=len(stale))
         else:

@@ -147,6 +147,16 @@ class Channel:
             raise LinkClosed(f"RabbitMQ answered {method.name} to {request.name}")
         return method
 
+    async def close(self) -> None:
+        """Close the channel; what it did not acknowledge is the broker's again.
+
+        Raises:
+            BrokerError: the channel, or the link, was closed before.
+        """
+        await self.call(commands.Channel.Close(200, "", 0, 0), commands.Channel.CloseOk)
+        self.link.channels.pop(self.number, None)
+        self.end(LinkClosed("the channel was closed by us"))
+
     def next_reply(self) -> asyncio.Future[Frame]:
         """Return a future for the next reply that nobody waits for yet: replies come in order."""
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()

@@ -4,7 +4,8 @@ The bytes are one msgpack map. Fields that this version does not know are kept a
 that a retry by an older worker loses nothing; a newer major version is refused.
 """
 
-from typing import Any, NamedTuple, Self
+from types import UnionType
+from typing import Any, NamedTuple, Self, get_args, get_origin
 
 import msgpack
 
@@ -140,4 +141,21 @@ class Envelope(NamedTuple):
             raise InvalidEnvelope(f"field {error} is missing") from None
         except (TypeError, ValueError) as error:
             raise InvalidEnvelope(f"a field has the wrong type: {error}") from None
+        if not all(map(isinstance, envelope, _TYPES)):
+            wrong = [
+                name
+                for name, value, wanted in zip(cls._fields, envelope, _TYPES, strict=False)
+                if not isinstance(value, wanted)
+            ]
+            raise InvalidEnvelope(f"fields have the wrong type: {', '.join(wrong)}")
         return envelope._replace(extra=fields) if fields else envelope
+
+
+def _classes(annotation: Any) -> Any:
+    """Return what `isinstance` takes for an annotation of a field."""
+    origin: Any = get_origin(annotation)
+    return get_args(annotation) if origin is UnionType else origin or annotation
+
+
+#: Of each field but the last, `extra`, which no sender writes as such.
+_TYPES = tuple(_classes(each) for name, each in Envelope.__annotations__.items() if name != "extra")

@@ -17,11 +17,17 @@ def configure(level: str = "info", form: Literal["console", "json"] = "json") ->
         level: the least severe level that is shown: debug, info, warning or error.
         form: "json" or "console".
     """
+    # People watch what happens now, on this machine.
+    moment = (
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if form == "json"
+        else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        moment,
         structlog.processors.format_exc_info,
         _scrub,
     ]

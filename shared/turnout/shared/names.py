@@ -26,6 +26,7 @@ DELAYS = (
 
 # Cache keys.
 AUTH_EPOCH = "turnout:auth:epoch"
+AUTH_FILLING = "turnout:auth:filling"
 AUTH_KEY_PREFIX = "turnout:auth:key:"
 AUTH_TRIGGER_PREFIX = "turnout:auth:trigger:"
 WORKERS = "turnout:workers"

@@ -160,6 +160,7 @@ class Publisher:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._told = ""
 
     @property
     def trouble(self) -> Confirm | None:
@@ -254,7 +255,9 @@ class Publisher:
             try:
                 await self._connected(url, backoff)
             except BrokerError as error:
-                logger.warning("broker lost", connection=self._name, reason=str(error))
+                if str(error) != self._told:  # else each attempt of an outage would say it again
+                    self._told = str(error)
+                    logger.warning("broker lost", connection=self._name, reason=self._told)
             except Exception:
                 logger.exception("publisher failed; it connects again", connection=self._name)
             await asyncio.sleep(backoff.delay())
@@ -274,6 +277,7 @@ class Publisher:
             self._ready.set()
             channel.closed.add_done_callback(lambda _: self._ready.clear())
             backoff.reset()
+            self._told = ""
             logger.info("broker connected", connection=self._name)
             while not channel.closed.done():
                 channel.expire(asyncio.get_running_loop().time())

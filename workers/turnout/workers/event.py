@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiDict, MultiDictProxy
-from multipart import parse_options_header  # type: ignore[import-untyped]
+from multipart import parse_options_header
 
 from turnout.shared.envelope import Envelope
 from turnout.shared.errors import TurnoutError

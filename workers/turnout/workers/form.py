@@ -5,7 +5,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from multidict import MultiDict, MultiDictProxy
-from multipart import MultipartParser, parse_options_header  # type: ignore[import-untyped]
+from multipart import MultipartParser, parse_options_header
 
 #: A form of more fields than this is refused.
 MOST_FIELDS = 1000

@@ -82,6 +82,7 @@ class Pool:
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
+        told = ""
         turn = 0
         while True:
             url = self._settings.amqp_urls[turn % len(self._settings.amqp_urls)]
@@ -89,9 +90,12 @@ class Pool:
             try:
                 link = await Link.connect(url, name=f"{self._id} consumes")
                 backoff.reset()
+                told = ""
                 await self._serve(link)
             except BrokerError as error:
-                logger.warning("broker lost", connection="consumers", reason=str(error))
+                if str(error) != told:  # else each attempt of an outage would say it again
+                    told = str(error)
+                    logger.warning("broker lost", connection="consumers", reason=told)
             await asyncio.sleep(backoff.delay())
 
     async def _serve(self, link: Link) -> None:
@@ -114,22 +118,24 @@ class Pool:
         """Consume for one flow until the connection is gone, waiting for its queue if need be."""
         address = processor.flow.address
         backoff = Backoff(first=0.2)
-        told = ""
+        last, times = "", 0
         while not (link.closed.done() or self._stopping):
             consumer = Consumer(processor.flow.queue, processor.limit, processor.take)
             self._consumers.add(consumer)
             try:
                 await consumer.start(link)
                 logger.info("flow is served", flow=address)
-                told = ""
+                last, times = "", 0
                 backoff.reset()
                 reason = await consumer.ended
             except BrokerError as error:
                 reason = error
             # After the queue's deletion the channel stays: runs in progress acknowledge on it.
             self._consumers.discard(consumer)
-            if not link.closed.done() and str(reason) != told:
-                told = str(reason)
+            times = times + 1 if str(reason) == last else 1
+            last = str(reason)
+            # A new flow is registered within a second or two: that needs no warning.
+            if times == (4 if _is_missing(reason) else 1) and not link.closed.done():
                 logger.warning("flow is not served", flow=address, reason=_explain(reason, address))
             await asyncio.wait([link.closed], timeout=backoff.delay())
 
@@ -174,8 +180,12 @@ async def _stop(consumer: Consumer) -> None:
         await consumer.stop()
 
 
+def _is_missing(reason: BrokerError) -> bool:
+    return isinstance(reason, ChannelRefused) and reason.code == 404
+
+
 def _explain(reason: BrokerError, address: str) -> str:
-    if isinstance(reason, ChannelRefused) and reason.code == 404:
+    if _is_missing(reason):
         return (
             "it is not registered yet; waiting for `turnout flow create "
             f"{address}`, or for a router with TURNOUT_AUTO_REGISTER=true"

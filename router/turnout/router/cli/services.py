@@ -47,7 +47,10 @@ def worker(
     modules: Annotated[
         list[str], typer.Argument(metavar="MODULE...", help="Modules or files with flows.")
     ],
-    concurrency: Annotated[int | None, typer.Option(min=1, help="How many runs at a time.")] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many runs of each flow at a time; else TURNOUT_CONCURRENCY."),
+    ] = None,
 ) -> None:
     """Run a worker: executes the flows of these modules."""
     import_module("turnout.workers.service").main(modules, concurrency)

@@ -13,14 +13,12 @@ needs no right to change owners. A later run makes nothing new: it writes the sa
 """
 
 import json
-import secrets
 from pathlib import Path
 
-from yarl import URL
-
-from turnout.router import broker_users
+from turnout.router import broker_users, management
 from turnout.router.nodes.docker import ContainerRedis
 from turnout.router.nodes.node import write_private
+from turnout.router.nodes.redis import configuration
 from turnout.router.up.secret import Secrets
 
 #: Where all the volumes are for this program.
@@ -49,24 +47,25 @@ def write(root: Path) -> None:
         NodeError: the secrets of an earlier run cannot be read.
     """
     kept = Secrets.of(root / "kept")
-    database_password = _kept_password(root / "kept" / "database-password")
     amqp_urls = {
         role: broker_users.amqp_url(role, password, "rabbitmq", 5672)
         for role, password in kept.broker_passwords.items()
     }
-    management_url = URL(amqp_urls["router"]).with_scheme("http").with_port(15672).with_path("")
-    database_url = f"postgresql+asyncpg://{DATABASE}:{database_password}@postgres:5432/{DATABASE}"
-    redis = ContainerRedis(root / "redis", kept.redis_password)
+    database_url = (
+        f"postgresql+asyncpg://{DATABASE}:{kept.database_password}@postgres:5432/{DATABASE}"
+    )
     redis_url = f"redis://:{kept.redis_password}@redis:6379/0"
 
     files = {
         "rabbitmq/rabbitmq.conf": _RABBITMQ_CONFIGURATION,
         "rabbitmq/definitions.json": json.dumps(broker_users.definitions(kept.broker_passwords)),
-        "redis/redis.conf": redis.configuration(host="*", port=6379, directory=redis.data),
+        "redis/redis.conf": configuration(
+            kept.redis_password, host="*", port=6379, directory=ContainerRedis.data
+        ),
         "redis/password": kept.redis_password,
-        "postgres/password": database_password,
+        "postgres/password": kept.database_password,
         "router/turnout_amqp_url": amqp_urls["router"],
-        "router/turnout_management_url": str(management_url),
+        "router/turnout_management_url": management.default_url(amqp_urls["router"]),
         "router/turnout_redis_url": redis_url,
         "router/turnout_database_url": database_url,
         "router/turnout_admin_token": kept.admin_token,
@@ -80,13 +79,6 @@ def write(root: Path) -> None:
         path = root / name
         write_private(path, text)
         path.chmod(0o444)
-
-
-def _kept_password(path: Path) -> str:
-    """Return the password that the file keeps; make one if there is none."""
-    if not path.exists():
-        write_private(path, secrets.token_hex(20))
-    return path.read_text()
 
 
 if __name__ == "__main__":

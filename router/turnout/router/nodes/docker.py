@@ -11,7 +11,7 @@ from pathlib import Path
 from turnout.router.nodes.node import Node
 from turnout.router.nodes.ports import LOOPBACK
 from turnout.router.nodes.rabbitmq import RabbitMQ
-from turnout.router.nodes.redis import Redis
+from turnout.router.nodes.redis import Redis, configuration
 
 #: The images of compose.yaml as well: what is tried is what is run.
 RABBITMQ_IMAGE = "rabbitmq:4.3-management"
@@ -143,7 +143,7 @@ class ContainerRedis(_Container, Redis):
 
     def mounts(self) -> Mapping[Path, str]:
         """Write and return the configuration: the password is in no command line."""
-        text = self.configuration(host="*", port=6379, directory=self.data)
+        text = configuration(self.password, host="*", port=6379, directory=self.data)
         return {self._write("container.conf", text): "/etc/redis.conf"}
 
     def arguments(self) -> Sequence[str]:

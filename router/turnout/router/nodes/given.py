@@ -11,7 +11,6 @@ from turnout.router.nodes.errors import NodeError
 from turnout.shared.amqp import Link
 from turnout.shared.errors import BrokerError
 
-_MANAGEMENT_PORT = 15672
 _SECONDS = 5.0
 
 
@@ -68,17 +67,3 @@ async def check_redis(url: str, *, setting: str) -> None:
         raise NodeError(f"{setting}: Redis at {where} cannot be used: {reason}") from None
     finally:
         await client.aclose()
-
-
-def management_url(amqp_url: str) -> str:
-    """Return where the management API of the same host and user normally is."""
-    url = URL(amqp_url)
-    return str(
-        URL.build(
-            scheme="http",
-            user=url.user or "guest",
-            password=url.password or "guest",
-            host=url.host or "",
-            port=_MANAGEMENT_PORT,
-        )
-    )

@@ -38,7 +38,7 @@ class Redis(Node):
 
     def __init__(self, directory: Path, password: str) -> None:
         super().__init__(directory)
-        self._password = password
+        self.password = password
         (self.port,) = free_ports(1)
 
     @property
@@ -48,7 +48,7 @@ class Redis(Node):
 
     def url(self, database: int = 0) -> str:
         """Return the address of one of its 16 databases, with the password."""
-        return f"redis://:{self._password}@{self.address}/{database}"
+        return f"redis://:{self.password}@{self.address}/{database}"
 
     def is_ready(self) -> bool:
         """Tell whether it answers PING: it does not while it still loads its data."""
@@ -59,12 +59,6 @@ class Redis(Node):
             return False
         finally:
             client.close()
-
-    def configuration(self, *, host: str, port: int, directory: str) -> str:
-        """Return the text of its configuration file."""
-        return _CONFIGURATION.format(
-            host=host, port=port, password=self._password, directory=directory
-        )
 
 
 class LocalRedis(Redis):
@@ -79,7 +73,9 @@ class LocalRedis(Redis):
         """Write the configuration: the password is in no command line."""
         write_private(
             self._configuration_file,
-            self.configuration(host=LOOPBACK, port=self.port, directory=str(self.directory)),
+            configuration(
+                self.password, host=LOOPBACK, port=self.port, directory=str(self.directory)
+            ),
         )
 
     def command(self) -> Sequence[str]:
@@ -89,3 +85,15 @@ class LocalRedis(Redis):
     @property
     def _configuration_file(self) -> Path:
         return self.directory / "redis.conf"
+
+
+def configuration(password: str, *, host: str, port: int, directory: str) -> str:
+    """Return the text of a configuration file of Redis.
+
+    Args:
+        password: letters and digits.
+        host: the address to listen on.
+        port: the port.
+        directory: of its data.
+    """
+    return _CONFIGURATION.format(host=host, port=port, password=password, directory=directory)

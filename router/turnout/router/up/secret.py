@@ -13,11 +13,13 @@ from turnout.shared import keys
 
 @dataclass(frozen=True, repr=False)
 class Secrets:
-    """What the private nodes and the admin API ask for."""
+    """What the private servers and the admin API ask for."""
 
     broker_passwords: dict[str, str]
     """By role, see `broker_users.ROLES`."""
     redis_password: str
+    database_password: str
+    """Of PostgreSQL, where it runs in a container; SQLite has none."""
     admin_token: str
 
     @classmethod
@@ -32,6 +34,7 @@ class Secrets:
             made = cls(
                 broker_passwords={role: secrets.token_hex(20) for role in broker_users.ROLES},
                 redis_password=secrets.token_hex(20),
+                database_password=secrets.token_hex(20),
                 admin_token=keys.new_key(keys.ADMIN_TOKEN).text,
             )
             write_private(path, json.dumps(asdict(made), indent=2))

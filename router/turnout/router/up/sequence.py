@@ -1,23 +1,21 @@
 """From nothing to a working curl command: what `turnout up` starts, in which order."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-from yarl import URL
 
-from turnout.router import broker_users
+from turnout.router import broker_users, management
 from turnout.router.nodes import find, given
-from turnout.router.nodes.node import Node, write_private
+from turnout.router.nodes.node import Node
 from turnout.router.nodes.ports import LOOPBACK
 from turnout.router.up.console import Console
 from turnout.router.up.demo import Demo, DemoMaker
+from turnout.router.up.facts import Facts, known_demo_key
 from turnout.router.up.secret import Secrets
 from turnout.router.up.service import NodeService, Program
 from turnout.router.up.settings import UpSettings
@@ -93,9 +91,14 @@ class Sequence:
             self._console.say(f"{node.name} at {node.address}, its log in {node.log}")
         await self._supervisor.start(self._router(broker, cache))
         await self._supervisor.start(self._worker(broker, cache), self._ingress(broker, cache))
-        demo = await self._demo() if self._with_demo else None
-        self._write_facts(demo)
-        self._show(demo)
+        facts = Facts(
+            ingress_url=self._settings.ingress_url,
+            admin_url=self._settings.admin_url,
+            admin_token=self._admin_token,
+            demo=await self._demo() if self._with_demo else None,
+        )
+        facts.write(self._directory)
+        self._show(facts)
         await self._supervisor.failure()
 
     async def _find_broker(self) -> _Broker:
@@ -112,16 +115,14 @@ class Sequence:
                 role: broker_users.amqp_url(role, password, LOOPBACK, node.amqp_port)
                 for role, password in self._secrets.broker_passwords.items()
             }
-            router = URL(urls["router"])
-            management = router.with_scheme("http").with_port(node.management_port).with_path("")
-            return _Broker(urls, str(management), node)
+            return _Broker(urls, management.default_url(urls["router"], node.management_port), node)
         amqp_url = url.get_secret_value()
         first = amqp_url.split(",")[0].strip()
         await given.check_amqp(first, setting="TURNOUT_AMQP_URL")
         management_url = (
             self._settings.management_url.get_secret_value()
             if self._settings.management_url
-            else given.management_url(first)
+            else management.default_url(first)
         )
         await given.check_management(management_url, setting="TURNOUT_MANAGEMENT_URL")
         return _Broker(dict.fromkeys(broker_users.ROLES, amqp_url), management_url)
@@ -214,36 +215,17 @@ class Sequence:
         headers = {"Authorization": f"Bearer {self._admin_token}"}
         async with aiohttp.ClientSession(headers=headers) as session:
             maker = DemoMaker(session, self._settings.admin_url)
-            return await maker.make(self._known_key())
+            return await maker.make(known_demo_key(self._directory))
 
-    def _known_key(self) -> str | None:
-        """Return the demo's key of an earlier time: the router shows it only once."""
-        try:
-            return str(json.loads(self._facts.read_text())["demo"]["api_key"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-
-    @property
-    def _facts(self) -> Path:
-        return self._directory / "up.json"
-
-    def _write_facts(self, demo: Demo | None) -> None:
-        facts: dict[str, Any] = {
-            "ingress_url": self._settings.ingress_url,
-            "admin_url": self._settings.admin_url,
-            "admin_token": self._admin_token,
-            "demo": asdict(demo) if demo else None,
-        }
-        write_private(self._facts, json.dumps(facts, indent=2) + "\n")
-
-    def _show(self, demo: Demo | None) -> None:
+    def _show(self, facts: Facts) -> None:
+        written = self._directory / facts.FILE
         lines = [
             "",
             "Turnout is up.",
-            f"  ingress    {self._settings.ingress_url}",
-            f"  admin API  {self._settings.admin_url}/api/v1 (its token is in {self._facts})",
+            f"  ingress    {facts.ingress_url}",
+            f"  admin API  {facts.admin_url}/api/v1 (its token is in {written})",
             "",
         ]
-        if demo:
-            lines += ["Call the demo flow:", "", demo.curl(), ""]
+        if facts.demo:
+            lines += ["Call the demo flow:", "", facts.demo.curl(), ""]
         self._console.show("\n".join([*lines, "Ctrl-C stops everything.", ""]))
