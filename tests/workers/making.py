@@ -32,14 +32,14 @@ def new_envelope(address: str, **fields: Any) -> Envelope:
     """Make the envelope of a new event for one flow."""
     event_id = ids.new(ids.EVENT)
     group, _, flow = address.partition("/")
-    return EXAMPLE._replace(
+    new = EXAMPLE._replace(
         event_id=event_id,
         run_id=ids.same_uuid(event_id, ids.RUN),
         received_at=time.time_ns(),
         group=group,
         flow=flow,
-        **fields,
     )
+    return new._replace(**fields)
 
 
 def event(*, redelivered: bool = False, **fields: Any) -> Event:

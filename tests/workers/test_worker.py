@@ -150,7 +150,7 @@ async def test_a_message_on_which_the_worker_itself_fails_ends_at_the_delivery_l
 async def odd(event: Event):
     raise ValueError
 """)
-    sent = await stage.publish("demo/odd", event_id="evt_\udcff")  # no outcome can carry it
+    sent = await stage.publish("demo/odd", run_id="run_\udcff")  # no outcome can carry it
 
     letter = await stage.dead("demo/odd")
 
