@@ -4,6 +4,8 @@ No other module spells a name of the broker or the cache.
 """
 
 import re
+from datetime import UTC, datetime
+from typing import Literal
 
 from turnout.shared.errors import InvalidName
 
@@ -30,6 +32,10 @@ AUTH_FILLING = "turnout:auth:filling"
 AUTH_KEY_PREFIX = "turnout:auth:key:"
 AUTH_TRIGGER_PREFIX = "turnout:auth:trigger:"
 WORKERS = "turnout:workers"
+#: A capped stream of the latest refused calls.
+REFUSED = "turnout:refused"
+#: When each key and trigger last had a call accepted, by id, in seconds since the Unix epoch.
+LAST_USED = "turnout:usage:last"
 
 
 def slug(value: str, what: str = "slug") -> str:
@@ -80,6 +86,38 @@ def auth_key(digest: str) -> str:
 def auth_trigger(routing_key: str) -> str:
     """Name the cache entry of an HTTP trigger."""
     return AUTH_TRIGGER_PREFIX + routing_key
+
+
+def usage(moment: datetime, unit: Literal["minute", "hour", "day"]) -> str:
+    """Name the hash that counts the accepted calls of one minute, hour or day, in UTC.
+
+    Its fields are `<trigger id> <key id>`.
+    """
+    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
+    return f"turnout:usage:{unit}:{text[: {'minute': 16, 'hour': 13, 'day': 10}[unit]]}"
+
+
+def refused(moment: datetime) -> str:
+    """Name the hash that counts the refused calls of one day, in UTC.
+
+    Its fields are `<trigger id> <key id> <code>`; an id that is not known is "-".
+    """
+    return f"turnout:refused:day:{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def counted(process: str) -> str:
+    """Name the entry that tells which counts of a process were written."""
+    return f"turnout:counted:{process}"
+
+
+def rate(kind: Literal["key", "trigger"], identifier: str) -> str:
+    """Name the token bucket of an API key or a trigger."""
+    return f"turnout:rate:{kind}:{identifier}"
+
+
+def idempotency(digest: str) -> str:
+    """Name the entry that remembers an idempotency key by its hash."""
+    return f"turnout:idempotency:{digest}"
 
 
 def worker(worker_id: str) -> str:

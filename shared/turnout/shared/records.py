@@ -18,6 +18,12 @@ class KeyRecord(NamedTuple):
     group_id: str
     expires_at: float | None = None
     """Seconds since the Unix epoch; None: never."""
+    rate: float | None = None
+    """Calls a second that the key may make; this and the following, None: as ingress is set."""
+    burst: int | None = None
+    """Calls that it may make at once, above the rate."""
+    in_flight: int | None = None
+    """Calls that it may have under way in one process."""
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""
@@ -30,7 +36,10 @@ class KeyRecord(NamedTuple):
         Raises:
             InvalidRecord: the bytes are not such a record.
         """
-        return cls(**_unpack(data, cls._fields))
+        try:
+            return cls(**_unpack(data, cls._fields))
+        except TypeError as error:
+            raise InvalidRecord(f"the cache holds an incomplete record: {error}") from None
 
 
 class TriggerRecord(NamedTuple):
@@ -47,6 +56,11 @@ class TriggerRecord(NamedTuple):
     """The keys it accepts; None: any key of the group."""
     key_in_query: bool = False
     """Whether the key may stand in the query string, where it ends up in access logs."""
+    rate: float | None = None
+    """Calls a second that it takes; this and the following, None: as ingress is set."""
+    burst: int | None = None
+    """Calls that it takes at once, above the rate."""
+    max_body_bytes: int | None = None
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""
@@ -59,7 +73,10 @@ class TriggerRecord(NamedTuple):
         Raises:
             InvalidRecord: the bytes are not such a record.
         """
-        return cls(**_unpack(data, cls._fields))
+        try:
+            return cls(**_unpack(data, cls._fields))
+        except TypeError as error:
+            raise InvalidRecord(f"the cache holds an incomplete record: {error}") from None
 
 
 def _pack(record: KeyRecord | TriggerRecord) -> bytes:
@@ -68,9 +85,9 @@ def _pack(record: KeyRecord | TriggerRecord) -> bytes:
 
 
 def _unpack(data: bytes, names: tuple[str, ...]) -> dict[str, Any]:
-    """Read a map and keep the fields that this version knows."""
+    """Read a map and keep the fields that this version knows; an older router wrote fewer."""
     try:
         fields = msgpack.unpackb(data, use_list=False)
-        return {name: fields[name] for name in names}
-    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+        return {name: fields[name] for name in names if name in fields}
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
         raise InvalidRecord(f"the cache holds an unreadable record: {error!r}") from None
