@@ -8,7 +8,7 @@ from aiohttp import ClientError, web
 from turnout.ingress import auth, responses
 from turnout.ingress.archive import Archive
 from turnout.ingress.lookup import Lookup, Unavailable
-from turnout.ingress.responses import Refusal
+from turnout.ingress.responses import Answer, Refusal
 from turnout.shared import envelope, ids, keys, log, names
 from turnout.shared.envelope import Envelope
 from turnout.shared.publisher import Publisher, Verdict
@@ -37,18 +37,18 @@ class Acceptor:
         self._archive = archive
         self._max_body_bytes = max_body_bytes
 
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
+    async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer one call whose path starts with `PREFIX`."""
         routing_key, slash, tail = request.rel_url.raw_path[len(PREFIX) :].partition("/")
         decided = await self._authorize(request, routing_key)
         if isinstance(decided, Refusal):
-            return decided.response()
+            return decided.answer()
         key, trigger = decided
         if (request.content_length or 0) > self._max_body_bytes:
-            return responses.body_too_large(self._max_body_bytes).response()
+            return responses.body_too_large(self._max_body_bytes).answer()
         body = await _read(request, self._max_body_bytes)
         if isinstance(body, Refusal):
-            return body.response()
+            return body.answer()
         return await self._publish(
             _envelope(request, body, key=key, trigger=trigger, route=(routing_key, slash + tail))
         )
@@ -77,7 +77,7 @@ class Acceptor:
             return refusal or responses.NO_TRIGGER
         return key, trigger
 
-    async def _publish(self, event: Envelope) -> web.Response:
+    async def _publish(self, event: Envelope) -> Answer:
         encoded = event.encode()
         # The archive comes first: its block then leaves in the same write as the events.
         archived = self._archive.add(event.received_at, encoded)
@@ -91,10 +91,10 @@ class Acceptor:
         reason = in_queue.reason if in_queue.verdict is not Verdict.ACCEPTED else in_archive.reason
         logger.warning("an event is not accepted", event_id=event.event_id, reason=reason)
         if verdicts == {Verdict.REFUSED}:
-            return responses.NOT_PUBLISHED.response()
+            return responses.NOT_PUBLISHED.answer()
         if in_archive.verdict is not Verdict.REFUSED:
             self._archive.retract(event.event_id, in_queue.verdict)
-        return responses.UNKNOWN.response(event_id=event.event_id)
+        return responses.UNKNOWN.answer(event_id=event.event_id)
 
 
 async def _read(request: web.BaseRequest, limit: int) -> bytes | Refusal:

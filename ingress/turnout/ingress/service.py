@@ -9,7 +9,9 @@ from aiohttp import web
 from turnout.ingress import responses
 from turnout.ingress.accept import PREFIX, Acceptor
 from turnout.ingress.archive import Archive
+from turnout.ingress.connection import Server
 from turnout.ingress.lookup import Lookup
+from turnout.ingress.responses import Answer
 from turnout.ingress.settings import IngressSettings
 from turnout.shared import cache, log, service
 from turnout.shared.errors import AddressTaken
@@ -19,6 +21,8 @@ logger = log.get(__name__)
 
 #: Seconds that the broker has before calls are taken, and refused, without it.
 _PATIENCE = 2.0
+#: Seconds that senders who keep their connection open have for another call when ingress stops.
+_SILENCE = 2.0
 #: Seconds that calls under way have to end when the ingress stops.
 _GRACE = 10.0
 
@@ -51,7 +55,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         max_body_bytes=settings.max_body_bytes,
     )
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest) -> Answer:
         path = request.rel_url.raw_path
         if path.startswith(PREFIX):
             return await accept(request)
@@ -59,13 +63,12 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
             return responses.health({})
         if path == "/readyz":
             return responses.health(await _problems(lookup, publisher))
-        return responses.NO_PAGE.response()
+        return responses.NO_PAGE.answer()
 
-    runner = web.ServerRunner(
-        # Bodies are kept as they were sent, compressed or not.
-        web.Server(answer, access_log=None, auto_decompress=False),
-        shutdown_timeout=_GRACE,
+    server = Server(
+        answer, keep_alive=settings.keep_alive, max_header_bytes=settings.max_header_bytes
     )
+    runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.ingress_host, settings.ingress_port)
@@ -73,6 +76,8 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         logger.info("ingress takes calls", address=site.name)
         await service.until(stop, lookup.run())
         logger.info("ingress stops")
+        await site.stop()
+        await server.drain(_SILENCE)
     except OSError as error:
         raise AddressTaken(
             f"ingress cannot listen on {settings.ingress_host}:{settings.ingress_port} "

@@ -13,6 +13,15 @@ class IngressSettings(Settings):
     max_body_bytes: int = Field(
         8 * 1024 * 1024, ge=0, le=15 * 1024 * 1024, description="the largest body of a call"
     )
+    max_header_bytes: int = Field(
+        8190, ge=1024, le=65536, description="the longest URL, and the longest header, of a call"
+    )
+    keep_alive: float = Field(
+        75.0,
+        gt=0,
+        description="seconds after which a connection without a call is closed, and in which the "
+        "head of one must have come",
+    )
     publish_deadline: float = Field(
         5.0, gt=0, le=60, description="seconds until a call is answered 503 without a confirmation"
     )

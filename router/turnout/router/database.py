@@ -4,7 +4,6 @@ SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router o
 """
 
 import importlib.util
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -169,8 +168,6 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    # Its lines about how it works would be the first that a new user reads.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         command.upgrade(config, "head")
     except CommandError as error:

@@ -1,7 +1,9 @@
 """The projection: what ingress must know of the registry, written into the cache.
 
 The epoch is the promise that everything is there. It is written last, and only if the cache was not
-flushed meanwhile: a marker, set before the first record, must still stand.
+flushed meanwhile: a marker, set before the first record, must still stand. It is another one after
+each change, so that a cache that was set back to an earlier state, by a restored backup or a replica
+that lagged behind, is known by it and filled again.
 """
 
 import secrets
@@ -37,6 +39,9 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             key_id=key.id,
             group_id=key.group_id,
             expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
+            rate=key.effective_limits.rate,
+            burst=key.effective_limits.burst,
+            in_flight=key.effective_limits.in_flight,
         ).encode()
         for key in snapshot.keys
         if key.revoked_at is None
@@ -52,11 +57,21 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             enabled=trigger.enabled,
             key_ids=trigger.key_ids,
             key_in_query=trigger.key_in_query,
+            rate=trigger.effective_limits.rate,
+            burst=trigger.effective_limits.burst,
+            max_body_bytes=trigger.effective_limits.max_body_bytes,
         ).encode()
         for trigger in snapshot.triggers
         if trigger.live_since is not None
     }
     return entries
+
+
+_ADVANCE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2])
+return 1
+"""
 
 
 class Projection:
@@ -69,14 +84,15 @@ class Projection:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._written: dict[str, bytes] | None = None  # None: not known, so all is written
+        self._epoch = b""
 
     async def is_complete(self) -> bool:
-        """Tell whether the cache holds everything: whether it was filled and not flushed since.
+        """Tell whether the cache holds what was last written: it was not flushed or set back.
 
         Raises:
             redis.RedisError, OSError: the cache does not answer.
         """
-        return self._written is not None and await self._client.get(names.AUTH_EPOCH) is not None
+        return self._written is not None and await self._is_ours()
 
     async def write(self, snapshot: Snapshot) -> None:
         """Bring the cache in line: what changed since the last time, or everything.
@@ -86,18 +102,38 @@ class Projection:
         """
         wanted = records(snapshot)
         written, self._written = self._written, None
-        if written is not None and await self._client.get(names.AUTH_EPOCH) is not None:
-            await self._set(
-                {name: entry for name, entry in wanted.items() if written.get(name) != entry}
+        if written is not None and await self._is_ours():
+            complete = await self._change(
+                {name: entry for name, entry in wanted.items() if written.get(name) != entry},
+                [name for name in written if name not in wanted],
             )
-            await self._delete([name for name in written if name not in wanted])
         else:
-            await self._fill(wanted)
-        self._written = wanted
+            complete = await self._fill(wanted)
+        if complete:
+            self._written = wanted
+        else:
+            logger.warning("the cache was flushed while it was written; it is filled again")
 
-    async def _fill(self, wanted: dict[str, bytes]) -> None:
-        """Write everything, remove what does not belong, then promise that it is complete."""
-        marker = secrets.token_hex(8)
+    async def _is_ours(self) -> bool:
+        return await self._client.get(names.AUTH_EPOCH) == self._epoch
+
+    async def _change(self, changed: dict[str, bytes], gone: list[str]) -> bool:
+        """Write what changed, then another epoch; tell whether the cache stood all that time."""
+        if not changed and not gone:
+            return True
+        await self._set(changed)
+        await self._delete(gone)
+        before, self._epoch = self._epoch, secrets.token_hex(8).encode()
+        advanced = await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, before, self._epoch)
+        return bool(advanced)
+
+    async def _fill(self, wanted: dict[str, bytes]) -> bool:
+        """Write everything, remove what does not belong, then promise that it is complete.
+
+        Returns:
+            Whether it is: the cache was not flushed meanwhile.
+        """
+        marker = secrets.token_hex(8).encode()
         await self._client.set(names.AUTH_FILLING, marker)
         await self._set(wanted)
         stale = [
@@ -109,9 +145,9 @@ class Projection:
         await self._delete(stale)
         finished = await self._client.eval(_FINISH, 2, names.AUTH_FILLING, names.AUTH_EPOCH, marker)
         if finished:
+            self._epoch = marker
             logger.info("cache filled", records=len(wanted), removed=len(stale))
-        else:
-            logger.warning("the cache was flushed while it was filled; it is filled again")
+        return bool(finished)
 
     async def _set(self, entries: dict[str, bytes]) -> None:
         items = list(entries.items())

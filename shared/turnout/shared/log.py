@@ -9,6 +9,9 @@ import structlog
 
 from turnout.shared import keys
 
+#: Libraries that write the values of statements at level debug, or how they work at info.
+_TALKATIVE = ("aiosqlite", "alembic", "sqlalchemy")
+
 
 def configure(level: str = "info", form: Literal["console", "json"] = "json") -> None:
     """Send everything that is logged, by us or by a library, to standard error.
@@ -52,6 +55,8 @@ def configure(level: str = "info", form: Literal["console", "json"] = "json") ->
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
