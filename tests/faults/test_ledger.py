@@ -1,0 +1,142 @@
+"""Accepted = succeeded + dead + parked, whatever is killed, stopped, flushed or frozen meanwhile.
+
+A sender with a few hundred calls a second goes on through each fault, and sends again what was not
+accepted. At the end every event that was answered 202 has run or is kept where an operator sees it,
+it is in the archive, and nothing is there that was not sent. What is there twice is counted.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+import redis
+from tests.faults.conftest import PUBLISH_DEADLINE, Stage
+from tests.support.sender import Ledger, Sender
+
+pytestmark = pytest.mark.faults
+
+Fault = Callable[[Stage, Sender], Awaitable[None]]
+
+#: Calls that are accepted between two faults: some hundred milliseconds of them.
+_BETWEEN = 150
+
+#: Seconds for which a node is frozen. The broker's silence is longer than the publish deadline,
+#: and the cache's longer than any look-up waits.
+_BROKER_SILENCE = 12.0
+_CACHE_SILENCE = 5.0
+
+
+async def kill_ingress(stage: Stage, sender: Sender) -> None:
+    for service in stage.system.ingresses:
+        service.command.kill()
+        await sender.more(_BETWEEN)
+        await service.start()
+
+
+async def kill_router(stage: Stage, sender: Sender) -> None:
+    stage.system.router.command.kill()
+    await sender.more(_BETWEEN)
+    await stage.system.router.start()
+
+
+async def kill_worker(stage: Stage, sender: Sender) -> None:
+    for worker in stage.system.workers:
+        worker.kill()
+        await sender.more(_BETWEEN)
+        worker.start()
+
+
+async def kill_all_workers(stage: Stage, sender: Sender) -> None:
+    for worker in stage.system.workers:
+        worker.kill()
+    await sender.more(_BETWEEN)
+    for worker in stage.system.workers:
+        worker.start()
+
+
+async def stop_broker(stage: Stage, _: Sender) -> None:
+    await asyncio.to_thread(stage.broker.stop)
+    stage.broker.start()
+    await asyncio.to_thread(stage.broker.wait_ready)
+
+
+async def kill_broker(stage: Stage, _: Sender) -> None:
+    stage.broker.kill()
+    stage.broker.start()
+    await asyncio.to_thread(stage.broker.wait_ready)
+
+
+async def freeze_broker(stage: Stage, _: Sender) -> None:
+    stage.broker.pause()
+    await asyncio.sleep(_BROKER_SILENCE)
+    stage.broker.resume()
+
+
+async def flush_cache(stage: Stage, sender: Sender) -> None:
+    with redis.Redis.from_url(stage.redis_url) as cache:
+        cache.flushdb()
+    await sender.more(_BETWEEN)
+
+
+async def kill_cache(stage: Stage, sender: Sender) -> None:
+    stage.cache.kill()
+    await sender.more(_BETWEEN)  # keys that are known go on
+    stage.cache.start()
+    await asyncio.to_thread(stage.cache.wait_ready)
+
+
+async def freeze_cache(stage: Stage, sender: Sender) -> None:
+    stage.cache.pause()
+    before = len(sender.accepted)
+    await asyncio.sleep(_CACHE_SILENCE)
+    assert len(sender.accepted) > before, "keys that are known go on"
+    stage.cache.resume()
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        (kill_ingress, 4),
+        (kill_router, 4),
+        (kill_worker, 4),
+        (kill_all_workers, 4),
+        (stop_broker, 2),
+        (kill_broker, 3),
+        (freeze_broker, 2),
+        (flush_cache, 10),
+        (kill_cache, 4),
+        (freeze_cache, 2),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else f"{value}-times",
+)
+async def test_nothing_accepted_is_lost(stage: Stage, fault: Fault, times: int) -> None:
+    async with stage.sender() as sender:
+        await sender.more(_BETWEEN)
+        for _ in range(times):
+            await fault(stage, sender)
+            await sender.more(_BETWEEN)
+    await Ledger(stage.system, sender).balance()
+    assert_no_call_hung(sender)
+
+
+async def test_nothing_accepted_is_lost_when_everything_happens_at_once(stage: Stage) -> None:
+    seed = random.randrange(10**6)
+    print(f"\nseed {seed}")
+    chosen = random.Random(seed)
+    ours = [kill_ingress, kill_router, kill_worker, kill_all_workers]
+    nodes = [kill_broker, flush_cache, kill_cache, freeze_cache, kill_broker]
+    async with stage.sender() as sender:
+        await sender.more(_BETWEEN)
+        for node in chosen.sample(nodes, len(nodes)):
+            first, second = chosen.sample(ours, 2)
+            print(f"{node.__name__}, {first.__name__}, {second.__name__}")
+            await asyncio.gather(*(each(stage, sender) for each in (node, first, second)))
+            await sender.more(_BETWEEN)
+    await Ledger(stage.system, sender).balance()
+    assert_no_call_hung(sender)
+
+
+def assert_no_call_hung(sender: Sender) -> None:
+    """Hold every answer against the deadlines; the machine may be busy with other things."""
+    assert sender.slowest < PUBLISH_DEADLINE + 5

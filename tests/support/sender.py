@@ -1,0 +1,228 @@
+"""Calls at a steady rate through whatever happens, and the ledger of what became of each."""
+
+import asyncio
+import itertools
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from tests.support.flows import ledger as flow
+from tests.support.system import PATIENCE, Key, System
+from tests.support.topology import collecting
+from tests.support.waiting import eventually
+
+from turnout.shared import names
+from turnout.shared.amqp import Delivery
+from turnout.shared.envelope import Envelope
+
+_CLIENTS = 30
+
+#: Seconds until a call that was not accepted is sent again.
+_PAUSE = 0.1
+
+#: No call may take so long, whatever is down.
+HUNG = 30.0
+
+
+class Sender:
+    """Sends calls with numbered bodies from the beginning of its context to the end.
+
+    A call that is not answered 202 is sent again, to the next ingress.
+
+    Args:
+        urls: of one trigger, on each ingress.
+        key: accepted by the trigger.
+        rate: calls in a second, when all goes well.
+
+    Attributes:
+        name: the first word of all its bodies.
+        started_at: when the first call was sent.
+        sent: all bodies.
+        accepted: the body of each event that was answered 202.
+        failed: how often which status was answered instead; 0 when the connection broke.
+        slowest: seconds that the slowest answer took.
+    """
+
+    def __init__(self, urls: Sequence[str], key: Key, *, rate: int = 300) -> None:
+        self.started_at = datetime.now(UTC)
+        self.sent: set[str] = set()
+        self.accepted: dict[str, str] = {}
+        self.failed: Counter[int] = Counter()
+        self.slowest = 0.0
+        self._urls = itertools.cycle(urls)
+        self._key = key
+        self._interval = _CLIENTS / rate
+        self.name = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._stopping = False
+
+    async def more(self, count: int) -> None:
+        """Wait until so many further calls are accepted."""
+        wanted = len(self.accepted) + count
+        await eventually(
+            lambda: len(self.accepted) >= wanted, PATIENCE, f"{count} more calls are accepted"
+        )
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=HUNG)
+        self._session = aiohttp.ClientSession(headers=self._key.header, timeout=timeout)
+        self._clients = [asyncio.create_task(self._run()) for _ in range(_CLIENTS)]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping = True
+        ends = await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._session.close()
+        for end in ends:
+            if isinstance(end, BaseException) and error is None:
+                raise end
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            body = f"{self.name} {next(self._numbers)}"
+            self.sent.add(body)
+            while not (await self._is_accepted(body) or self._stopping):  # noqa: ASYNC110 - a rate
+                await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(self._interval)
+
+    async def _is_accepted(self, body: str) -> bool:
+        """Send a call once, and tell whether it was answered 202."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with self._session.post(next(self._urls), data=body) as response:
+                status = response.status
+                answer = await response.json(content_type=None)
+        except aiohttp.ClientError:  # a timeout is none: that call would hang
+            status, answer = 0, {}
+        self.slowest = max(self.slowest, loop.time() - began)
+        if status != 202:
+            self.failed[status] += 1
+            return False
+        self.accepted[answer["event_id"]] = body
+        return True
+
+
+class Ledger:
+    """The books on what one sender sent.
+
+    Attributes:
+        attempts: how often a flow began an event.
+        succeeded: how often a flow ended an event well.
+        dead: in `turnout.dead`.
+        unrouted: in `turnout.unrouted`.
+        archived: how often an event is in the archive.
+    """
+
+    def __init__(self, system: System, sender: Sender) -> None:
+        self._system = system
+        self._sender = sender
+        self._file = system.effects / flow.FILE
+        self._position = 0
+        self._bodies: dict[str, str] = {}
+        self.attempts: Counter[str] = Counter()
+        self.succeeded: Counter[str] = Counter()
+        self.dead: Counter[str] = Counter()
+        self.unrouted: Counter[str] = Counter()
+        self.archived: Counter[str] = Counter()
+
+    async def balance(self) -> None:
+        """Wait until each accepted event has ended and is archived, print the ledger, check it.
+
+        Raises:
+            AssertionError: it does not balance.
+        """
+        url, sender = self._system.amqp_url, self._sender
+        accepted = sender.accepted.keys()
+        async with (
+            collecting(url, names.DEAD) as dead,
+            collecting(url, names.UNROUTED) as unrouted,
+            self._system.archive(sender.started_at) as archive,
+        ):
+
+            def ended() -> bool:
+                self.read_runs()
+                self.dead = self._count(map(_envelope, dead.deliveries))
+                self.unrouted = self._count(map(_envelope, unrouted.deliveries))
+                return accepted <= {*self.succeeded, *self.dead, *self.unrouted}
+
+            def archived() -> bool:
+                self.archived = self._count(archive.events)
+                return accepted <= self.archived.keys()
+
+            try:
+                await eventually(ended, PATIENCE, "every accepted event has ended")
+                await eventually(archived, PATIENCE, "every accepted event is in the archive")
+            finally:
+                print(self)
+
+        assert set(self._bodies.values()) <= sender.sent, "there is what was never sent"
+        assert {each: self._bodies[each] for each in accepted} == sender.accepted
+        assert all(flow.fails(_number(self._bodies[each]), 2) for each in self.dead)
+        assert not any(flow.fails(_number(self._bodies[each]), 2) for each in self.succeeded)
+        assert set(sender.failed) <= {0, 503}, "what is uncertain is a 503 and nothing else"
+
+    def read_runs(self) -> None:
+        """Read what the flow has entered since the last time."""
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._position)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for line in whole.decode().splitlines():
+            event_id, body, end = line.split("\t")
+            if self._is_ours(event_id, body):
+                self.attempts[event_id] += 1
+                self.succeeded[event_id] += end == "succeeded"
+        self.succeeded = +self.succeeded
+
+    def _count(self, events: Iterable[Envelope]) -> Counter[str]:
+        return Counter(
+            each.event_id for each in events if self._is_ours(each.event_id, each.body.decode())
+        )
+
+    def _is_ours(self, event_id: str, body: str) -> bool:
+        """Tell whether an event is of our sender, and note its body."""
+        if not body.startswith(self._sender.name):
+            return False
+        assert self._bodies.setdefault(event_id, body) == body, "an event has two bodies"
+        return True
+
+    def __str__(self) -> str:
+        sender = self._sender
+        accepted = sender.accepted.keys()
+        ended = {*self.succeeded, *self.dead, *self.unrouted}
+        rows = {
+            "accepted": len(accepted),
+            "  succeeded": len(accepted & self.succeeded.keys()),
+            "  dead": len(accepted & self.dead.keys()),
+            "  unrouted": len(accepted & self.unrouted.keys() - self.succeeded.keys()),
+            "  missing": len(accepted - ended),
+            "  not archived": len(accepted - self.archived.keys()),
+            "succeeded twice or more": sum(count > 1 for count in self.succeeded.values()),
+            "archived twice or more": sum(count > 1 for count in self.archived.values()),
+            "not accepted, and yet ended": len(ended - accepted),
+            "answered 503": sender.failed[503],
+            "connection broken": sender.failed[0],
+            "slowest answer, ms": round(sender.slowest * 1000),
+        }
+        return "\n" + "\n".join(f"{name:28}{number:7}" for name, number in rows.items())
+
+
+def _envelope(delivery: Delivery) -> Envelope:
+    return Envelope.decode(delivery.body)
+
+
+def _number(body: str) -> int:
+    return int(body.rpartition(" ")[2])
