@@ -2,8 +2,8 @@
 
 The epoch is the promise that everything is there. It is written last, and only if the cache was not
 flushed meanwhile: a marker, set before the first record, must still stand. It is another one after
-each change, so that a cache that was set back to an earlier state, by a restored backup or a replica
-that lagged behind, is known by it and filled again.
+each change: a cache that was set back to an earlier state, by a restored backup or a replica that
+lagged behind, is known by it and filled again.
 """
 
 import secrets
@@ -39,9 +39,6 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             key_id=key.id,
             group_id=key.group_id,
             expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
-            rate=key.effective_limits.rate,
-            burst=key.effective_limits.burst,
-            in_flight=key.effective_limits.in_flight,
         ).encode()
         for key in snapshot.keys
         if key.revoked_at is None
@@ -57,9 +54,6 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             enabled=trigger.enabled,
             key_ids=trigger.key_ids,
             key_in_query=trigger.key_in_query,
-            rate=trigger.effective_limits.rate,
-            burst=trigger.effective_limits.burst,
-            max_body_bytes=trigger.effective_limits.max_body_bytes,
         ).encode()
         for trigger in snapshot.triggers
         if trigger.live_since is not None

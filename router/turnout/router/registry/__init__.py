@@ -6,7 +6,6 @@ from turnout.router.registry.errors import Conflict, Invalid, NotFound, Registry
 from turnout.router.registry.flows import Flow, Flows, select_flows
 from turnout.router.registry.groups import Group
 from turnout.router.registry.keys import ApiKey, Keys, select_keys
-from turnout.router.registry.limits import Limits
 from turnout.router.registry.tokens import AdminToken, AdminTokens
 from turnout.router.registry.triggers import ChosenKey, Method, Trigger, Triggers, select_triggers
 
@@ -18,7 +17,6 @@ __all__ = [
     "Flow",
     "Group",
     "Invalid",
-    "Limits",
     "Method",
     "NotFound",
     "Registry",

@@ -1,29 +1,19 @@
 """Groups: they own flows and API keys, and nothing crosses them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
 from turnout.router.registry.errors import Invalid, NotFound
-from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.store import Store, insert, now
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
 
 _GROUPS = select(
-    models.Group.id,
-    models.Group.slug,
-    models.Group.name,
-    models.Group.created_at,
-    models.Group.rate,
-    models.Group.burst,
-    models.Group.in_flight,
-    models.Group.max_body_bytes,
+    models.Group.id, models.Group.slug, models.Group.name, models.Group.created_at
 ).order_by(models.Group.slug)
 
 
@@ -35,29 +25,20 @@ class Group:
     slug: str
     name: str
     created_at: datetime
-    limits: Limits
-    """Of each of its keys (rate, burst, in flight) and triggers (size of a body)."""
 
 
 class Groups(Store):
     """The verbs of groups."""
 
-    async def create_group(
-        self, slug: str, *, name: str | None = None, limits: Limits = NONE
-    ) -> Group:
+    async def create_group(self, slug: str, *, name: str | None = None) -> Group:
         """Register a group; without a name it is called like its slug.
 
         Raises:
             Conflict: there is one with this slug.
-            Invalid: the slug is not legal, or there is a burst without a rate.
+            Invalid: the slug is not legal.
         """
-        limits.check()
         group = Group(
-            id=ids.new(ids.GROUP),
-            slug=legal_slug(slug),
-            name=name or slug,
-            created_at=now(),
-            limits=limits,
+            id=ids.new(ids.GROUP), slug=legal_slug(slug), name=name or slug, created_at=now()
         )
         async with self._database.writing() as connection:
             await insert(
@@ -68,17 +49,13 @@ class Groups(Store):
                 slug=group.slug,
                 name=group.name,
                 created_at=group.created_at,
-                rate=limits.rate,
-                burst=limits.burst,
-                in_flight=limits.in_flight,
-                max_body_bytes=limits.max_body_bytes,
             )
         return group
 
     async def list_groups(self) -> list[Group]:
         """Return all groups, sorted by slug."""
         async with self._database.reading() as connection:
-            return [_group(row) for row in await connection.execute(_GROUPS)]
+            return [Group(*row) for row in await connection.execute(_GROUPS)]
 
     async def group(self, slug: str) -> Group:
         """Return one group.
@@ -88,16 +65,6 @@ class Groups(Store):
         """
         async with self._database.reading() as connection:
             return await find_group(connection, slug)
-
-    async def limit_group(self, slug: str, changes: Mapping[str, float | None]) -> None:
-        """Change limits of a group: fields of `Limits`; None takes one away.
-
-        Raises:
-            Invalid: a burst would have no rate.
-            NotFound: there is none with this slug.
-        """
-        async with self._database.writing() as connection:
-            await change_limits(connection, models.Group, "group", slug, changes)
 
 
 async def find_group(connection: AsyncConnection, slug: str) -> Group:
@@ -109,12 +76,7 @@ async def find_group(connection: AsyncConnection, slug: str) -> Group:
     row = (await connection.execute(_GROUPS.where(models.Group.slug == slug))).one_or_none()
     if row is None:
         raise NotFound("group", slug)
-    return _group(row)
-
-
-def _group(row: Row[Any]) -> Group:
-    *columns, rate, burst, in_flight, max_body_bytes = row
-    return Group(*columns, Limits(rate, burst, in_flight, max_body_bytes))
+    return Group(*row)
 
 
 def legal_slug(slug: str) -> str:

@@ -1,18 +1,15 @@
 """API keys: reusable over all flows of their group, stored as a digest alone."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
 from turnout.router.registry.errors import Invalid, NotFound
 from turnout.router.registry.groups import find_group
-from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.store import Store, insert, now
 from turnout.shared import ids, keys
 
@@ -30,12 +27,6 @@ _KEYS = (
         models.ApiKey.created_at,
         models.ApiKey.expires_at,
         models.ApiKey.revoked_at,
-        models.ApiKey.rate,
-        models.ApiKey.burst,
-        models.ApiKey.in_flight,
-        models.Group.rate,
-        models.Group.burst,
-        models.Group.in_flight,
     )
     .join(models.Group)
     .order_by(models.ApiKey.id)
@@ -57,26 +48,13 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    limits: Limits
-    group_limits: Limits
-    """What holds where its own limits are not set."""
-
-    @property
-    def effective_limits(self) -> Limits:
-        """What holds for it; None: as ingress is set."""
-        return self.limits.over(self.group_limits)
 
 
 class Keys(Store):
     """The verbs of API keys."""
 
     async def create_key(
-        self,
-        group: str,
-        name: str,
-        *,
-        expires_at: datetime | None = None,
-        limits: Limits = NONE,
+        self, group: str, name: str, *, expires_at: datetime | None = None
     ) -> tuple[ApiKey, str]:
         """Make an API key.
 
@@ -84,22 +62,19 @@ class Keys(Store):
             group: the slug of the group whose flows it may trigger.
             name: what it is for, unique in the group.
             expires_at: from when on it is refused, with a time zone; None: never.
-            limits: its own rate, burst and calls in flight.
 
         Returns:
             The key and its text, which is stored nowhere and can never be had again.
 
         Raises:
             Conflict: the group has a key with this name.
-            Invalid: the name looks like an id, the key would be expired from the start, or there
-                is a burst without a rate.
+            Invalid: the name looks like an id, or the key would be expired from the start.
             NotFound: there is no such group.
         """
         if _LOOKS_LIKE_AN_ID.fullmatch(name):
             raise Invalid("name", "the name of a key cannot look like the id of a key")
         if expires_at is not None:
             expires_at = _future(expires_at)
-        limits.check()
         secret = keys.new_key()
         async with self._database.writing() as connection:
             owner = await find_group(connection, group)
@@ -113,8 +88,6 @@ class Keys(Store):
                 created_at=now(),
                 expires_at=expires_at,
                 revoked_at=None,
-                limits=limits,
-                group_limits=replace(owner.limits, max_body_bytes=None),
             )
             await insert(
                 connection,
@@ -127,9 +100,6 @@ class Keys(Store):
                 digest=key.digest,
                 created_at=key.created_at,
                 expires_at=key.expires_at,
-                rate=limits.rate,
-                burst=limits.burst,
-                in_flight=limits.in_flight,
             )
         return key, secret.text
 
@@ -155,29 +125,12 @@ class Keys(Store):
             raise NotFound("key", key_id)
         return found[0]
 
-    async def limit_key(self, key_id: str, changes: Mapping[str, float | None]) -> None:
-        """Change a key's own limits: fields of `Limits`; None takes one away.
-
-        Raises:
-            Invalid: a burst would have no rate.
-            NotFound: there is none with this id.
-        """
-        async with self._database.writing() as connection:
-            await change_limits(connection, models.ApiKey, "key", key_id, changes)
-
 
 async def select_keys(
     connection: AsyncConnection, *conditions: ColumnElement[bool]
 ) -> list[ApiKey]:
     """Return the keys for which the conditions hold, within a transaction."""
-    return [_key(row) for row in await connection.execute(_KEYS.where(*conditions))]
-
-
-def _key(row: Row[Any]) -> ApiKey:
-    *columns, rate, burst, in_flight, group_rate, group_burst, group_in_flight = row
-    return ApiKey(
-        *columns, Limits(rate, burst, in_flight), Limits(group_rate, group_burst, group_in_flight)
-    )
+    return [ApiKey(*row) for row in await connection.execute(_KEYS.where(*conditions))]
 
 
 def _future(moment: datetime) -> datetime:
