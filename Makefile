@@ -5,10 +5,10 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-annotate --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help up test faults check format lock clean environment
+.PHONY: help up test faults check format lock clean environment bench-ingest bench-soak
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 up: environment ## run everything on this machine, with the demo flows; Ctrl-C stops it
 	@exec $(BIN)/turnout up
@@ -19,6 +19,12 @@ test: environment ## run the tests, against a real RabbitMQ and Redis
 faults: environment ## kill and pause parts of a running system, and see that nothing is lost
 	$(BIN)/pytest -m faults tests/faults
 
+bench-ingest: ## compare ingress with bare aiohttp and with what one would build otherwise
+	bench/run ingest
+
+bench-soak: ## full load for five minutes: does memory grow?
+	bench/run soak
+
 check: environment ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -28,12 +34,14 @@ format: environment ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## resolve the dependencies anew: requirements.lock and requirements-dev.lock
+lock: ## resolve the dependencies anew: the three lock files
 	@directory=$$(mktemp -d) && trap 'rm -rf "$$directory"' EXIT && \
 	$${PYTHON:-python3} -m venv "$$directory" && \
 	"$$directory/bin/pip" install --quiet uv && \
 	"$$directory/bin/"$(LOCK) --extra postgres pyproject.toml -o requirements.lock && \
-	"$$directory/bin/"$(LOCK) --extra postgres --group dev pyproject.toml -o requirements-dev.lock
+	"$$directory/bin/"$(LOCK) --extra postgres --group dev pyproject.toml -o requirements-dev.lock && \
+	"$$directory/bin/"$(LOCK) --extra postgres -c requirements.lock pyproject.toml \
+		bench/requirements.in -o bench/requirements.lock
 
 clean: ## remove the environment and all caches; not the data in .turnout
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,210 @@
+"""How many calls a second, at which price: Turnout, bare aiohttp, and what else one would build.
+
+    bench/run ingest [--seconds 10] [--rounds 3] [CONTENDER]...
+
+Each round starts each contender anew, warms it up, floods it, then sends half of what it took at a
+constant rate, and counts afterwards whether the broker has all that was accepted. The medians of
+all rounds go to the terminal and, when all contenders were measured, to docs/performance.md.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import chart, load, machine, nodes, page
+from bench.contenders import BARE, CELERY, Contender, contenders, versions
+from bench.load import Failed
+from bench.turnout import Turnout
+from bench.usage import cpu_seconds
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+_WARM_UP = 2.0  # seconds
+_WIDTH = 110  # characters; the table is not legible in fewer
+
+_SVG = page.DIRECTORY / "performance-ingest.svg"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one round found out about one contender."""
+
+    rate: float
+    """Calls a second."""
+    cpu: float
+    """Microseconds of its process and the children of that for one call."""
+    p50: float
+    """Milliseconds under the flood, as `p99`."""
+    p99: float
+    half_p99: float
+    """Milliseconds at half of `rate`."""
+
+
+@dataclass
+class Result:
+    """All that was found out about one contender."""
+
+    contender: Contender
+    rounds: list[Figures] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def median(self, figure: Callable[[Figures], float]) -> float:
+        """Return the median of all rounds."""
+        return statistics.median(map(figure, self.rounds))
+
+
+async def measure(contender: Contender, seconds: float) -> Figures:
+    """Measure one contender once.
+
+    Raises:
+        Failed: it did not start, a call was not answered 2xx, or the broker lacks one.
+    """
+    async with contender.running() as running:
+        warm_up = await load.flood(running.target, _WARM_UP)
+        before = cpu_seconds(running.service.pid)
+        flood = await load.flood(running.target, seconds)
+        used = cpu_seconds(running.service.pid) - before
+        stream = await load.stream(running.target, flood.rate / 2, seconds / 2)
+        await running.count(warm_up.accepted + flood.accepted + stream.accepted)
+    return Figures(flood.rate, used / flood.accepted * 1e6, flood.p50, flood.p99, stream.p99)
+
+
+async def measure_all(
+    chosen: Sequence[Contender], seconds: float, rounds: int, console: Console
+) -> list[Result]:
+    """Measure all contenders, round by round: what disturbs the machine hits all of them alike."""
+    results = [Result(contender) for contender in chosen]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=rounds * len(results))
+        for number in range(rounds):
+            # To and fro, so that nobody always comes after the same one.
+            for result in results if number % 2 == 0 else reversed(results):
+                name = result.contender.name
+                progress.update(task, description=f"round {number + 1}: {name}")
+                try:
+                    figures = await measure(result.contender, seconds)
+                except Failed as failure:
+                    result.failures.append(str(failure))
+                    progress.console.print(f"[red]{name}: {escape(str(failure))}[/red]")
+                else:
+                    result.rounds.append(figures)
+                progress.advance(task)
+    return results
+
+
+COLUMNS = (
+    "",
+    "calls/s",
+    "±",
+    "vs aiohttp",
+    "vs Celery",
+    "CPU µs/call",
+    "vs aiohttp",
+    "p50 ms",
+    "p99 ms",
+    "p99 ms at half load",
+)
+
+
+def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Make the lines of the table; a contender that failed once has no figures."""
+    by_name = {each.contender.name: each for each in results}
+    return [(each.contender.title, *_cells(each, by_name)) for each in results]
+
+
+def _cells(result: Result, by_name: dict[str, Result]) -> list[str]:
+    if result.failures:
+        return ["failed", *[""] * (len(COLUMNS) - 2)]
+
+    def ratio(name: str, figure: Callable[[Figures], float], digits: int) -> str:
+        other = by_name.get(name)
+        if other is None or not other.rounds:
+            return ""
+        return f"{result.median(figure) / other.median(figure):,.{digits}f}"
+
+    rates = sorted(each.rate for each in result.rounds)
+    return [
+        f"{result.median(_rate):,.0f}",
+        f"{(rates[-1] - rates[0]) / 2 / result.median(_rate):.0%}",
+        ratio(BARE, _rate, 2),
+        ratio(CELERY, _rate, 1),
+        f"{result.median(_cpu):,.0f}",
+        ratio(BARE, _cpu, 2),
+        *(
+            f"{result.median(figure):,.1f}"
+            for figure in (lambda each: each.p50, lambda each: each.p99, lambda each: each.half_p99)
+        ),
+    ]
+
+
+def _rate(figures: Figures) -> float:
+    return figures.rate
+
+
+def _cpu(figures: Figures) -> float:
+    return figures.cpu
+
+
+def _print(console: Console, lines: Sequence[tuple[str, ...]]) -> None:
+    table = Table(box=box.SIMPLE)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
+    for line in lines:
+        table.add_row(*map(escape, line))
+    console.print(table)
+
+
+def _write(results: Sequence[Result], about: str) -> None:
+    """Write table and plot into the documentation."""
+    page.replace("ingest", f"{page.table(COLUMNS, rows(results))}\n{about}")
+    shown = [each for each in results if each.rounds and not each.failures]
+    titles = [each.contender.title for each in shown]
+    chart.bars(
+        _SVG,
+        titles,
+        {
+            "calls a second": [each.median(_rate) for each in shown],
+            "CPU of the receiving process, µs for each call": [each.median(_cpu) for each in shown],
+        },
+        highlighted="Turnout",
+    )
+
+
+async def main(names: Sequence[str], seconds: float, rounds: int) -> int:
+    """Measure, print and write; return the exit code."""
+    load.require_wrk()
+    console = Console(width=max(Console().width, _WIDTH))
+    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
+        directory = Path(name)
+        async with nodes.running(directory) as found:
+            about = (
+                f"{rounds} rounds of {seconds:g} s each, {load.CONNECTIONS} connections, "
+                f"{len(load.BODY)} bytes of JSON. {machine.describe()}; "
+                f"{await found.versions()}, {machine.wrk_version()}, {versions()}."
+            )
+            turnout = Turnout(found, directory)
+            await turnout.prepare()
+            every = contenders(found, turnout, directory)
+            chosen = [each for each in every if not names or each.name in names]
+            results = await measure_all(chosen, seconds, rounds, console)
+    _print(console, rows(results))
+    console.print(about, soft_wrap=True)
+    if chosen == every:
+        _write(results, about)
+    return 1 if any(each.failures for each in results) else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="bench/run ingest", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each flood")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("names", nargs="*", metavar="CONTENDER", help="only these, writing nothing")
+    given = parser.parse_args()
+    raise SystemExit(asyncio.run(main(given.names, given.seconds, given.rounds)))

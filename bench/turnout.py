@@ -1,0 +1,153 @@
+"""Turnout under load: router, ingress and perhaps a worker, as `turnout up` runs them."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from bench import flows
+from bench.load import Failed, Target
+from bench.nodes import Nodes, StreamCounter, empty
+from bench.services import Service, started
+from yarl import URL
+
+from turnout.router.nodes.ports import LOOPBACK, free_ports
+from turnout.shared import keys, names, outcome
+from turnout.shared.block import Block
+from turnout.shared.outcome import Outcome
+
+#: The streams are kept short: nobody reads them after the count.
+_STREAM_BYTES = "1000000000"
+
+_LIVE_SECONDS = 30.0
+
+
+class Turnout:
+    """Runs it over the nodes, with one trigger that is prepared once.
+
+    Args:
+        nodes: that it works with.
+        directory: for the registry and the logs.
+    """
+
+    def __init__(self, nodes: Nodes, directory: Path) -> None:
+        self._nodes = nodes
+        self._directory = directory
+        self._admin_token = keys.new_key(keys.ADMIN_TOKEN).text
+        self._ingress_port, self._admin_port = free_ports(2)
+        self._target: Target | None = None
+        url = nodes.amqp_url("router")
+        self._archive = StreamCounter(url, names.ARCHIVE, _events)
+        self._outcomes = StreamCounter(url, names.OUTCOMES, _succeeded)
+
+    @property
+    def target(self) -> Target:
+        """The trigger's address and a key for it."""
+        assert self._target is not None, "prepare it first"
+        return self._target
+
+    async def prepare(self) -> None:
+        """Make the flow, the key and the trigger."""
+        async with started(self._router()):
+            headers = {"Authorization": f"Bearer {self._admin_token}"}
+            async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
+                self._target = await self._make_trigger(session)
+
+    @asynccontextmanager
+    async def running(self, *, processes: int = 1, worker: bool = False) -> AsyncIterator[Service]:
+        """Run it for the length of a context; gives the ingress."""
+        ingress = self._ingress(processes)
+        others = [self._router(), *([self._worker()] if worker else [])]
+        async with started(*others, ingress):
+            yield ingress
+
+    async def count(self, accepted: int, *, worker: bool = False) -> None:
+        """Hold what the broker has against the calls that were accepted, and empty the queue.
+
+        Raises:
+            Failed: something is missing.
+        """
+        found = {"the archive": await self._archive.new(accepted)}
+        if worker:
+            found["the outcomes"] = await self._outcomes.new(accepted)
+        else:
+            queue = names.flow_queue(flows.GROUP, flows.FLOW)
+            found["the queue"] = await empty(self._nodes.amqp_url("router"), queue)
+        for place, number in found.items():
+            if number < accepted:
+                raise Failed(f"{place} has {number} of {accepted} accepted calls")
+
+    async def _make_trigger(self, session: aiohttp.ClientSession) -> Target:
+        api = URL(f"http://{LOOPBACK}:{self._admin_port}/api/v1")
+
+        async def make(path: str, body: dict[str, str]) -> dict[str, Any]:
+            async with session.post(api / path, json=body) as response:
+                return dict(await response.json())
+
+        await make("groups", {"slug": flows.GROUP, "name": "Benchmark"})
+        await make(f"groups/{flows.GROUP}/flows", {"slug": flows.FLOW, "name": "Empty"})
+        key = await make(f"groups/{flows.GROUP}/keys", {"name": "bench"})
+        trigger = await make(
+            f"flows/{flows.GROUP}/{flows.FLOW}/triggers", {"description": "Benchmark"}
+        )
+        async with asyncio.timeout(_LIVE_SECONDS):
+            while not trigger["live"]:
+                await asyncio.sleep(0.1)
+                async with session.get(api / f"triggers/{trigger['id']}") as response:
+                    trigger = await response.json()
+        return Target(trigger["url"], key["key"])
+
+    def _router(self) -> Service:
+        return self._service(
+            "router",
+            [],
+            {
+                "TURNOUT_AMQP_URL": self._nodes.amqp_url("router"),
+                "TURNOUT_MANAGEMENT_URL": self._nodes.management_url,
+                "TURNOUT_DATABASE_URL": f"sqlite+aiosqlite:///{self._directory / 'registry.db'}",
+                "TURNOUT_ADMIN_PORT": str(self._admin_port),
+                "TURNOUT_ADMIN_TOKEN": self._admin_token,
+                "TURNOUT_PUBLIC_URL": f"http://{LOOPBACK}:{self._ingress_port}",
+                "TURNOUT_ARCHIVE_MAX_BYTES": _STREAM_BYTES,
+                "TURNOUT_OUTCOMES_MAX_BYTES": _STREAM_BYTES,
+            },
+            ready=f"http://{LOOPBACK}:{self._admin_port}/readyz",
+        )
+
+    def _ingress(self, processes: int) -> Service:
+        several = ["--processes", str(processes)] if processes > 1 else []
+        return self._service(
+            "ingress",
+            ["--port", str(self._ingress_port), *several],
+            {"TURNOUT_AMQP_URL": self._nodes.amqp_url("ingress")},
+            ready=f"http://{LOOPBACK}:{self._ingress_port}/readyz",
+        )
+
+    def _worker(self) -> Service:
+        return self._service(
+            "worker", [flows.__name__], {"TURNOUT_AMQP_URL": self._nodes.amqp_url("worker")}
+        )
+
+    def _service(
+        self, name: str, arguments: list[str], variables: dict[str, str], ready: str | None = None
+    ) -> Service:
+        inherited = {key: value for key, value in os.environ.items() if key[:8] != "TURNOUT_"}
+        return Service(
+            name,
+            [sys.executable, "-m", "turnout.router.cli", name, *arguments],
+            environment={**inherited, "TURNOUT_REDIS_URL": self._nodes.cache.url(), **variables},
+            directory=self._directory,
+            ready=ready,
+        )
+
+
+def _events(body: bytes) -> int:
+    return len(Block.decode(body).events)
+
+
+def _succeeded(body: bytes) -> int:
+    return Outcome.decode(body).state == outcome.SUCCEEDED
