@@ -7,9 +7,10 @@ from aiohttp import ClientError, web
 
 from turnout.ingress import auth, responses
 from turnout.ingress.archive import Archive
-from turnout.ingress.lookup import Lookup, Unavailable
+from turnout.ingress.lookup import Lookup
 from turnout.ingress.responses import Answer, Refusal
 from turnout.shared import envelope, ids, keys, log, names
+from turnout.shared.batch import Unavailable
 from turnout.shared.envelope import Envelope
 from turnout.shared.publisher import Publisher, Verdict
 from turnout.shared.records import KeyRecord, TriggerRecord

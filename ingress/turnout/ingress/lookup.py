@@ -2,8 +2,7 @@
 
                           ┌── known here, and tracking is active ──▶ answered without a round trip
     key() / trigger() ────┤
-                          └── asked: all that is unknown in one turn of the event loop
-                                    in one MGET, each name once, one MGET at a time
+                          └── asked, each name once at a time
                                        ├─ there, or surely not there ──▶ remembered, answered
                                        ├─ not there, and no epoch ─────▶ Unavailable
                                        └─ no answer ─▶ what was known until the connection
@@ -18,12 +17,12 @@ small, short-lived list of its own and evicts nothing.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from redis.asyncio import Redis
-
 from turnout.ingress.tracking import Tracking
-from turnout.shared import cache, names
+from turnout.shared import names
+from turnout.shared.batch import Batch, Unavailable
 from turnout.shared.errors import InvalidRecord
 from turnout.shared.records import KeyRecord, TriggerRecord
 
@@ -36,17 +35,6 @@ _MOST_ABSENT = 10_000
 _RECORD_SECONDS = 30.0
 _ABSENT_SECONDS = 5.0
 
-#: Names in one MGET, and names that may wait for one.
-_MOST_ASKED = 500
-_MOST_WAITING = 20_000
-
-#: After Redis did not answer, it is not asked again for so many seconds.
-_REST = 0.5
-
-
-class Unavailable(Exception):
-    """The cache does not answer, or is not complete: nothing can be decided."""
-
 
 class _Known(NamedTuple, Generic[Record]):
     """A record and until when (time of the event loop) it is believed."""
@@ -58,10 +46,11 @@ class _Known(NamedTuple, Generic[Record]):
 class _Question:
     """A name that Redis is being asked for."""
 
-    __slots__ = ("changed", "future")
+    __slots__ = ("changed", "reply")
 
-    def __init__(self, future: asyncio.Future[bytes | None]) -> None:
-        self.future = future
+    def __init__(self, reply: asyncio.Future[list[bytes | None]]) -> None:
+        self.reply = reply
+        """With the epoch and the entry."""
         self.changed = False
 
 
@@ -69,23 +58,19 @@ class Lookup:
     """Finds records.
 
     Args:
-        client: the cache.
+        batch: asks the cache.
         url: of the cache, for the tracking connection.
         outage: for how many seconds without the cache what is known here is still used.
     """
 
-    def __init__(self, client: Redis, url: str, *, outage: float) -> None:
-        self._client = client
+    def __init__(self, batch: Batch, url: str, *, outage: float) -> None:
+        self._batch = batch
         self._outage = outage
         self._tracking = Tracking(url, self._changed)
         self._loop = asyncio.get_running_loop()
         self._known: dict[str, _Known[Any]] = {}
         self._absent: dict[str, float] = {}
         self._asked: dict[str, _Question] = {}
-        self._waiting: list[str] = []
-        self._asking: asyncio.Task[None] | None = None
-        self._heard = float("-inf")
-        self._rest_until = float("-inf")
 
     async def run(self) -> None:
         """Follow the changes of the cache, for ever."""
@@ -120,10 +105,10 @@ class Lookup:
     async def trouble(self) -> str | None:
         """Say why keys cannot be checked at present; None when they can."""
         try:
-            if await self._client.get(names.AUTH_EPOCH) is None:
+            if await self._batch.execute("GET", names.AUTH_EPOCH) is None:
                 return "the cache is not filled: is the router running?"
-        except cache.ERRORS as error:
-            return f"the cache does not answer: {error}"
+        except Unavailable as error:
+            return str(error)
         return None
 
     async def _find(
@@ -140,19 +125,20 @@ class Lookup:
         question = self._ask(name)
         try:
             # Shielded: others may wait for the same answer.
-            data = await asyncio.shield(question.future)
+            data = _entry(*await asyncio.shield(question.reply))
             found = None if data is None else decode(data)
         except Unavailable:
-            last = max(self._heard, self._tracking.heard)
+            last = max(self._batch.heard, self._tracking.heard)
             if known is None or last + self._outage < self._loop.time():
                 raise
-            return known.record if valid(known.record) else None
+            found = known.record
         except InvalidRecord as error:
             raise Unavailable(str(error)) from None
-        if found is not None and not valid(found):
-            found = None
-        self._remember(name, found, question)
-        return found
+        else:
+            if found is not None and not valid(found):
+                found = None
+            self._remember(name, found, question)
+        return found if found is not None and valid(found) else None
 
     def _remember(
         self, name: str, record: KeyRecord | TriggerRecord | None, question: _Question
@@ -172,51 +158,18 @@ class Lookup:
                 del self._known[next(iter(self._known))]
 
     def _ask(self, name: str) -> _Question:
-        """Have Redis asked for a name, together with others, unless it is being asked already."""
+        """Have Redis asked for a name, unless it is being asked already."""
         question = self._asked.get(name)
-        if question is not None and not question.changed:
-            return question
-        question = _Question(self._loop.create_future())
-        if self._loop.time() < self._rest_until:
-            question.future.set_exception(Unavailable("the cache did not answer a moment ago"))
-        elif len(self._waiting) >= _MOST_WAITING:
-            question.future.set_exception(Unavailable("too many look-ups wait for the cache"))
-        else:
-            self._asked[name] = question
-            self._waiting.append(name)
-            if self._asking is None:
-                self._asking = self._loop.create_task(self._ask_all())
+        if question is None or question.changed:
+            # In one command: an epoch that was read before might be gone by now.
+            reply = self._batch.execute("MGET", names.AUTH_EPOCH, name)
+            question = self._asked[name] = _Question(reply)
+            reply.add_done_callback(partial(self._answered, name, question))
         return question
 
-    async def _ask_all(self) -> None:
-        """Ask Redis for what waits, one MGET after the other."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_ASKED], self._waiting[_MOST_ASKED:]
-            questions = [self._asked[name] for name in batch]
-            try:
-                epoch, *entries = cast(
-                    "list[bytes | None]", await self._client.mget(names.AUTH_EPOCH, *batch)
-                )
-                self._heard = self._loop.time()
-                self._answer(questions, entries, complete=epoch is not None)
-            except cache.ERRORS as error:
-                self._rest_until = self._loop.time() + _REST
-                reason = f"the cache does not answer: {error}"
-                for question in questions:
-                    question.future.set_exception(Unavailable(reason))
-            for name, question in zip(batch, questions, strict=True):
-                if self._asked.get(name) is question:
-                    del self._asked[name]
-        self._asking = None
-
-    def _answer(
-        self, questions: Sequence[_Question], entries: Sequence[bytes | None], *, complete: bool
-    ) -> None:
-        for question, entry in zip(questions, entries, strict=True):
-            if entry is None and not complete:
-                question.future.set_exception(Unavailable("the cache is not filled"))
-            else:
-                question.future.set_result(entry)
+    def _answered(self, name: str, question: _Question, _: object) -> None:
+        if self._asked.get(name) is question:
+            del self._asked[name]
 
     def _changed(self, changed: Sequence[bytes] | None) -> None:
         """Forget what Redis says has changed: some records, or (None) possibly all."""
@@ -232,3 +185,14 @@ class Lookup:
             self._absent.pop(name, None)
             if name in self._asked:
                 self._asked[name].changed = True
+
+
+def _entry(epoch: bytes | None, data: bytes | None) -> bytes | None:
+    """Return the entry of a name, None if there is surely none.
+
+    Raises:
+        Unavailable: the cache is not filled.
+    """
+    if data is None and epoch is None:
+        raise Unavailable("the cache is not filled")
+    return data

@@ -14,6 +14,7 @@ from turnout.ingress.lookup import Lookup
 from turnout.ingress.responses import Answer
 from turnout.ingress.settings import IngressSettings
 from turnout.shared import cache, log, service
+from turnout.shared.batch import Batch
 from turnout.shared.errors import AddressTaken
 from turnout.shared.publisher import Publisher
 
@@ -47,7 +48,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
             await publisher.ready()
-    lookup = Lookup(client, cache_url, outage=settings.cache_outage)
+    lookup = Lookup(Batch(client), cache_url, outage=settings.cache_outage)
     accept = Acceptor(
         lookup,
         publisher,
