@@ -50,8 +50,8 @@ class Batch:
             command: its name and arguments.
 
         Returns:
-            A future with the reply as redis-py gives it. It fails with `Unavailable` when Redis does
-            not answer, or refuses the command.
+            A future with the reply as redis-py gives it. It fails with `Unavailable` when Redis
+            does not answer, or refuses the command.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._loop.time() < self._rest_until:
