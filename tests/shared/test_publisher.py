@@ -13,6 +13,7 @@ from turnout.shared.publisher import (
     DISCONNECTED,
     LOST,
     UNROUTABLE,
+    Confirm,
     Publisher,
     Verdict,
 )
@@ -117,6 +118,30 @@ async def test_what_is_too_much_is_refused_and_not_collected_in_memory(url: str)
         *(publisher.publish("x", "k", b"x" * 400, kind="t") for _ in range(3))
     )
     assert confirms == [ACCEPTED, ACCEPTED, BUSY]
+    await publisher.close()
+
+
+async def test_there_is_room_again_as_soon_as_the_broker_has_confirmed(url: str) -> None:
+    publisher = Publisher([url], name="test", most=10, patience=60)
+    await publisher.start()
+    await publisher.ready()
+
+    async def publish() -> Confirm:
+        assert await publisher.room(1)
+        return await publisher.publish("x", "k", b"x", kind="t")
+
+    assert set(await asyncio.gather(*(publish() for _ in range(100)))) == {ACCEPTED}
+    await publisher.close()
+
+
+async def test_who_waits_for_room_does_not_wait_long(url: str) -> None:
+    publisher = Publisher([url], name="test", most=1, patience=0)
+    await publisher.start()
+    await publisher.ready()
+    confirm = publisher.publish("x", "k", b"x", kind="t")
+    assert not await publisher.room(1)
+    await confirm
+    assert await publisher.room(1)
     await publisher.close()
 
 

@@ -9,6 +9,7 @@
 What becomes of one publish:
 
     publish() ── not ready, blocked, too much under way ─────────────▶ refused: never sent
+        │        (room() waits for what is under way to become less)
         │
         └─ sent ── basic.ack ────────────────────────────────────────▶ accepted
               ├─── basic.nack, or basic.return and then basic.ack ───▶ refused: in no queue
@@ -90,6 +91,13 @@ class _ConfirmChannel(Channel):
         self.bytes = 0
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
         self._oldest = 1
+        self._less: asyncio.Future[None] | None = None
+
+    async def less(self) -> None:
+        """Wait until something that is under way has ended."""
+        if self._less is None:
+            self._less = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._less)
 
     def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
         for each in range(self._oldest, tag + 1) if multiple else (tag,):
@@ -126,6 +134,9 @@ class _ConfirmChannel(Channel):
 
     def _resolve(self, entry: _Sent, confirm: Confirm) -> None:
         self.bytes -= entry.size
+        if self._less is not None:
+            self._less.set_result(None)
+            self._less = None
         if not entry.future.done():  # its caller may have been cancelled
             entry.future.set_result(confirm)
 
@@ -139,6 +150,7 @@ class Publisher:
         deadline: seconds after which an unconfirmed publish is unknown.
         most: how many publishes may be under way.
         most_bytes: how many bytes of bodies may be under way.
+        patience: seconds that `room` waits.
     """
 
     def __init__(
@@ -149,12 +161,14 @@ class Publisher:
         deadline: float = 5.0,
         most: int = 20_000,
         most_bytes: int = 64 * 1024 * 1024,
+        patience: float = 1.0,
     ) -> None:
         self._urls = urls
         self._name = name
         self._deadline = deadline
         self._most = most
         self._most_bytes = most_bytes
+        self._patience = patience
         self._link: Link | None = None
         self._channel: _ConfirmChannel | None = None
         self._closing = False
@@ -180,6 +194,21 @@ class Publisher:
     async def ready(self) -> None:
         """Wait until there is a connection."""
         await self._ready.wait()
+
+    async def room(self, size: int) -> bool:
+        """Wait, for a short time, until a body of `size` bytes may go out; tell whether it may.
+
+        It may also when nothing can be published: then it is refused at once.
+        """
+        channel = self._channel
+        if channel is None or not self._is_full(channel, size):
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                while self._is_full(channel, size):
+                    await channel.less()
+                return True
+        return False
 
     async def close(self) -> None:
         """Refuse what comes, wait for what is under way, close the connection."""
@@ -221,9 +250,7 @@ class Publisher:
             future.set_result(trouble or DISCONNECTED)
             return future
         size = len(body)
-        if channel.sent and (
-            len(channel.sent) >= self._most or channel.bytes + size > self._most_bytes
-        ):
+        if self._is_full(channel, size):
             future.set_result(BUSY)
             return future
         method = publish_method(channel.number, exchange, routing_key)
@@ -244,6 +271,11 @@ class Publisher:
         for part in content:
             link.write(part)
         return future
+
+    def _is_full(self, channel: _ConfirmChannel, size: int) -> bool:
+        return bool(channel.sent) and (
+            len(channel.sent) >= self._most or channel.bytes + size > self._most_bytes
+        )
 
     async def _run(self) -> None:
         """Stay connected until cancelled."""
