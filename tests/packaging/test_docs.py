@@ -41,7 +41,11 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_refusal_is_documented_with_its_status() -> None:
     refusals = [value for value in vars(responses).values() if isinstance(value, Refusal)]
-    refusals += [responses.method_not_allowed(("POST",)), responses.body_too_large(1)]
+    refusals += [
+        responses.method_not_allowed(("POST",)),
+        responses.body_too_large(1),
+        responses.rate_limited("key", 1, 1, 1),
+    ]
     rows = re.findall(
         r"^\| (\d+) \| `(\w+)` \|", (ROOT / "docs/refusals.md").read_text(), re.MULTILINE
     )

@@ -1,23 +1,25 @@
 """One call: checked, read, put into an envelope, published, answered."""
 
-import asyncio
 import time
 
-from aiohttp import ClientError, web
+from aiohttp import web
 
 from turnout.ingress import auth, responses
+from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
+from turnout.ingress.body import Bodies
+from turnout.ingress.call import Call
+from turnout.ingress.counts import Counts
+from turnout.ingress.idempotency import Idempotency
+from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
-from turnout.ingress.responses import Answer, Refusal
-from turnout.shared import envelope, ids, keys, log, names
+from turnout.ingress.refused import Refused
+from turnout.ingress.responses import Refusal
+from turnout.shared import envelope, keys, names
 from turnout.shared.batch import Unavailable
 from turnout.shared.envelope import Envelope
-from turnout.shared.publisher import Publisher, Verdict
+from turnout.shared.publisher import BUSY, Publisher, Verdict
 from turnout.shared.records import KeyRecord, TriggerRecord
-
-logger = log.get(__name__)
-
-PREFIX = "/t/"
 
 
 class Acceptor:
@@ -25,60 +27,109 @@ class Acceptor:
 
     Args:
         lookup: finds the records of keys and triggers.
+        limits: what a key and a trigger may.
+        bodies: reads them.
+        idempotency: remembers idempotency keys.
         publisher: publishes events.
         archive: writes them into the archive.
-        max_body_bytes: the largest body that is read.
+        counts: counts what is accepted.
+        refused: notes what is not.
     """
 
     def __init__(
-        self, lookup: Lookup, publisher: Publisher, archive: Archive, *, max_body_bytes: int
+        self,
+        *,
+        lookup: Lookup,
+        limits: Limits,
+        bodies: Bodies,
+        idempotency: Idempotency,
+        publisher: Publisher,
+        archive: Archive,
+        counts: Counts,
+        refused: Refused,
     ) -> None:
         self._lookup = lookup
+        self._limits = limits
+        self._bodies = bodies
+        self._idempotency = idempotency
         self._publisher = publisher
         self._archive = archive
-        self._max_body_bytes = max_body_bytes
+        self._counts = counts
+        self._refused = refused
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
-        """Answer one call whose path starts with `PREFIX`."""
-        routing_key, slash, tail = request.rel_url.raw_path[len(PREFIX) :].partition("/")
-        decided = await self._authorize(request, routing_key)
-        if isinstance(decided, Refusal):
-            return decided.answer()
-        key, trigger = decided
-        if (request.content_length or 0) > self._max_body_bytes:
-            return responses.body_too_large(self._max_body_bytes).answer()
-        body = await _read(request, self._max_body_bytes)
-        if isinstance(body, Refusal):
-            return body.answer()
-        return await self._publish(
-            _envelope(request, body, key=key, trigger=trigger, route=(routing_key, slash + tail))
-        )
+        """Answer a call of a trigger."""
+        call = Call(request)
+        allowed = await self._authorize(call)
+        outcome = allowed if isinstance(allowed, Refusal) else await self._limit(call, *allowed)
+        if isinstance(outcome, Refusal):
+            self._refused.note(outcome, call.caller())
+            return outcome.answer()
+        return outcome
 
-    async def _authorize(
-        self, request: web.BaseRequest, routing_key: str
-    ) -> Refusal | tuple[KeyRecord, TriggerRecord]:
-        presented = auth.presented_key(request.headers, request.rel_url.raw_query_string)
+    async def _authorize(self, call: Call) -> Refusal | tuple[KeyRecord, TriggerRecord]:
+        presented = auth.presented_key(call.request.headers, call.request.rel_url.raw_query_string)
         if presented is None:
             return responses.BAD_KEY
+        call.presented = presented
         try:
             # One after the other: how long a bad key takes tells nothing of the trigger.
-            key = await self._lookup.key(presented.digest, time.time())
+            key = call.key = await self._lookup.key(presented.digest, time.time())
             if key is None:
                 return responses.BAD_KEY
-            trigger = (
-                await self._lookup.trigger(routing_key)
-                if keys.is_routing_key(routing_key)
-                else None
-            )
+            if keys.is_routing_key(call.routing_key):
+                call.trigger = await self._lookup.trigger(call.routing_key)
         except Unavailable as error:
-            logger.warning("a key cannot be checked", reason=str(error))
-            return responses.CACHE_UNAVAILABLE
-        refusal = auth.decide(presented, key, trigger, method=request.method)
-        if refusal is not None or trigger is None:
+            return responses.CACHE_UNAVAILABLE.because(str(error))
+        refusal = auth.decide(presented, key, call.trigger, method=call.request.method)
+        if refusal is not None or call.trigger is None:
             return refusal or responses.NO_TRIGGER
-        return key, trigger
+        return key, call.trigger
 
-    async def _publish(self, event: Envelope) -> Answer:
+    async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
+        """Go on with a call that may be made, unless there are too many like it."""
+        if not self._limits.enter(key):
+            return responses.TOO_MANY_IN_FLIGHT
+        try:
+            refusal = await self._limits.check_rates(key, trigger)
+            return refusal or await self._take(call, key, trigger)
+        finally:
+            self._limits.leave(key)
+
+    async def _take(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
+        limit = self._limits.max_body_bytes(trigger)
+        if (call.request.content_length or 0) > limit:
+            return responses.body_too_large(limit)
+        if (trouble := self._publisher.trouble) is not None:
+            return responses.NOT_PUBLISHED.because(trouble.reason)
+        body = await self._bodies.read(call.request, limit)
+        if isinstance(body, Refusal):
+            return body
+        try:
+            if not await self._publisher.room(len(body)):
+                return responses.NOT_PUBLISHED.because(BUSY.reason)
+            event = call.envelope(body, key, trigger)
+            if event.idempotency is None:
+                return await self._publish(event)
+            return await self._publish_once(event, event.idempotency)
+        finally:
+            self._bodies.release(len(body))
+
+    async def _publish_once(self, event: Envelope, key: str) -> Answer | Refusal:
+        """Publish an event unless one with the same idempotency key was."""
+        found = await self._idempotency.claim(key, event.event_id)
+        if found is None:
+            return responses.TWIN
+        if found != event.event_id:
+            return responses.accepted(found, replayed=True)
+        outcome = await self._publish(event)
+        if isinstance(outcome, Answer):
+            await self._idempotency.finish(key, event.event_id)
+        elif not outcome.event_id:
+            await self._idempotency.release(key, event.event_id)
+        return outcome
+
+    async def _publish(self, event: Envelope) -> Answer | Refusal:
         encoded = event.encode()
         # The archive comes first: its block then leaves in the same write as the events.
         archived = self._archive.add(event.received_at, encoded)
@@ -86,67 +137,12 @@ class Acceptor:
             names.TRIGGERS, event.routing_key, encoded, kind=envelope.TYPE
         )
         in_queue, in_archive = await routed, await archived
-        verdicts = {in_queue.verdict, in_archive.verdict}
-        if verdicts == {Verdict.ACCEPTED}:
+        if in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED:
+            self._counts.accepted(event.trigger_id, event.key_id)
             return responses.accepted(event.event_id)
-        reason = in_queue.reason if in_queue.verdict is not Verdict.ACCEPTED else in_archive.reason
-        logger.warning("an event is not accepted", event_id=event.event_id, reason=reason)
-        if verdicts == {Verdict.REFUSED}:
-            return responses.NOT_PUBLISHED.answer()
         if in_archive.verdict is not Verdict.REFUSED:
             self._archive.retract(event.event_id, in_queue.verdict)
-        return responses.UNKNOWN.answer(event_id=event.event_id)
-
-
-async def _read(request: web.BaseRequest, limit: int) -> bytes | Refusal:
-    """Read the body, and stop at the limit: a chunked one declares no size."""
-    if not request.can_read_body:
-        return b""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    parts = []
-    size = 0
-    try:
-        async for part in request.content.iter_any():
-            size += len(part)
-            if size > limit:
-                return responses.body_too_large(limit)
-            parts.append(part)
-    except (web.RequestPayloadError, ClientError, asyncio.IncompleteReadError):
-        return responses.BAD_BODY
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _envelope(
-    request: web.BaseRequest,
-    body: bytes,
-    *,
-    key: KeyRecord,
-    trigger: TriggerRecord,
-    route: tuple[str, str],
-) -> Envelope:
-    routing_key, path = route
-    event_id = ids.new(ids.EVENT)
-    return Envelope(
-        event_id=event_id,
-        run_id=ids.same_uuid(event_id, ids.RUN),
-        routing_key=routing_key,
-        trigger_id=trigger.trigger_id,
-        key_id=key.key_id,
-        flow_id=trigger.flow_id,
-        group_id=trigger.group_id,
-        group=trigger.group,
-        flow=trigger.flow,
-        received_at=time.time_ns(),
-        method=request.method,
-        path=path,
-        query=auth.without_credentials(request.rel_url.raw_query_string),
-        headers=tuple(
-            (name, value)
-            for name, value in request.headers.items()
-            if name.lower() not in auth.CREDENTIAL_HEADERS
-        ),
-        content_type=request.headers.get("Content-Type", ""),
-        remote=request.remote or "",
-        body=body,
-    )
+        if in_queue.verdict is Verdict.REFUSED:
+            return responses.NOT_PUBLISHED.because(in_queue.reason)
+        uncertain = in_archive if in_queue.verdict is Verdict.ACCEPTED else in_queue
+        return responses.UNKNOWN.because(uncertain.reason, event_id=event.event_id)

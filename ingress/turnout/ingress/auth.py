@@ -25,6 +25,8 @@ QUERY_PARAMETER = "api_key"
 class Presented(NamedTuple):
     """The key that a call brought."""
 
+    prefix: str
+    """What identifies it in a list: `tk_<id>`."""
     digest: str
     in_query: bool
 
@@ -50,7 +52,7 @@ def presented_key(headers: CIMultiDictProxy[str], query: str) -> Presented | Non
     (text,) = texts
     if not keys.is_well_formed(text):
         return None
-    return Presented(keys.digest(text), in_query)
+    return Presented(keys.prefix(text), keys.digest(text), in_query)
 
 
 def without_credentials(query: str) -> str:

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from turnout.ingress import responses
-from turnout.ingress.responses import Answer
+from turnout.ingress.answer import Answer
 from turnout.shared import log
 
 logger = log.get(__name__)

@@ -3,15 +3,23 @@
 import asyncio
 import contextlib
 import os
+import secrets
 
 from aiohttp import web
 
 from turnout.ingress import responses
-from turnout.ingress.accept import PREFIX, Acceptor
+from turnout.ingress.accept import Acceptor
+from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
+from turnout.ingress.body import Bodies
+from turnout.ingress.call import PREFIX
 from turnout.ingress.connection import Server
+from turnout.ingress.counts import Counts
+from turnout.ingress.idempotency import Idempotency
+from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
-from turnout.ingress.responses import Answer
+from turnout.ingress.rate import Rates
+from turnout.ingress.refused import Refused
 from turnout.ingress.settings import IngressSettings
 from turnout.shared import cache, log, service
 from turnout.shared.batch import Batch
@@ -24,6 +32,8 @@ logger = log.get(__name__)
 _PATIENCE = 2.0
 #: Seconds that senders who keep their connection open have for another call when ingress stops.
 _SILENCE = 2.0
+#: Seconds for which an idempotency key is claimed beyond the time that its call may take.
+_LEASE_MARGIN = 5.0
 #: Seconds that calls under way have to end when the ingress stops.
 _GRACE = 10.0
 
@@ -40,7 +50,8 @@ def main(host: str | None = None, port: int | None = None) -> None:
 
 async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Then: no new calls, calls under way end, connections close."""
-    name = f"turnout-ingress-{os.uname().nodename}-{os.getpid()}"
+    # Random at the end: in containers, each process has the same number as the one before.
+    name = f"turnout-ingress-{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
     cache_url = settings.redis_url.get_secret_value()
     client = cache.connect(cache_url, timeout=settings.cache_timeout)
     publisher = Publisher(settings.amqp_urls, name=name, deadline=settings.publish_deadline)
@@ -48,12 +59,24 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
             await publisher.ready()
-    lookup = Lookup(Batch(client), cache_url, outage=settings.cache_outage)
+    batch = Batch(client)
+    lookup = Lookup(batch, cache_url, outage=settings.cache_outage)
+    rates = Rates(batch)
+    counts = Counts(batch, name)
+    refused = Refused(batch, counts)
     accept = Acceptor(
-        lookup,
-        publisher,
-        Archive(publisher, name),
-        max_body_bytes=settings.max_body_bytes,
+        lookup=lookup,
+        limits=Limits(settings, rates),
+        bodies=Bodies(timeout=settings.read_timeout, most_bytes=settings.max_buffered_bytes),
+        idempotency=Idempotency(
+            batch,
+            lease=2 * settings.publish_deadline + _LEASE_MARGIN,
+            lifetime=settings.idempotency_lifetime,
+        ),
+        publisher=publisher,
+        archive=Archive(publisher, name),
+        counts=counts,
+        refused=refused,
     )
 
     async def answer(request: web.BaseRequest) -> Answer:
@@ -75,7 +98,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         site = web.TCPSite(runner, settings.ingress_host, settings.ingress_port)
         await site.start()
         logger.info("ingress takes calls", address=site.name)
-        await service.until(stop, lookup.run())
+        await service.until(stop, lookup.run(), rates.run(), counts.run(), refused.run())
         logger.info("ingress stops")
         await site.stop()
         await server.drain(_SILENCE)
@@ -87,6 +110,8 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     finally:
         await runner.cleanup()
         await publisher.close()
+        await refused.write()
+        await counts.write()
         await client.aclose()
 
 

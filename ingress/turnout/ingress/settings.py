@@ -22,6 +22,26 @@ class IngressSettings(Settings):
         description="seconds after which a connection without a call is closed, and in which the "
         "head of one must have come",
     )
+    read_timeout: float = Field(
+        30.0, gt=0, le=600, description="seconds in which the body of a call must have come"
+    )
+    max_buffered_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=15 * 1024 * 1024,
+        description="of bodies, in one process, at the same time; calls beyond are answered 503",
+    )
+    rate_per_key: float = Field(
+        0.0, ge=0, description="calls a second of one API key; 0: any number"
+    )
+    rate_per_trigger: float = Field(
+        0.0, ge=0, description="calls a second of one trigger; 0: any number"
+    )
+    in_flight_per_key: int = Field(
+        1000, ge=1, description="calls of one API key under way in one process at the same time"
+    )
+    idempotency_lifetime: float = Field(
+        86400.0, gt=0, description="seconds for which an idempotency key is remembered"
+    )
     publish_deadline: float = Field(
         5.0, gt=0, le=60, description="seconds until a call is answered 503 without a confirmation"
     )
