@@ -2,13 +2,18 @@
 
 import asyncio
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from tests.support.process import ROOT
 
 from turnout.router import models
 from turnout.router.database import (
@@ -18,7 +23,41 @@ from turnout.router.database import (
     open_database,
     parse_url,
 )
-from turnout.router.registry import Registry
+from turnout.router.registry import Limits, Registry
+
+#: A row in each table, as the first schema has them.
+_FIRST_ROWS = """
+INSERT INTO groups VALUES ('grp_1', 'crm', 'CRM', '2026-01-31 09:30:00');
+INSERT INTO flows VALUES ('flw_1', 'grp_1', 'update', 'Update', '2026-01-31 09:30:00');
+INSERT INTO api_keys VALUES
+  ('key_1', 'grp_1', 'Partner', 'tk_0123456789', 'd', '2026-01-31 09:30:00', NULL, NULL);
+INSERT INTO triggers VALUES
+  ('trg_1', 'flw_1', 'Deals', 'r', true, '["POST"]', false, false, '2026-01-31 09:30:00', NULL);
+INSERT INTO trigger_keys VALUES ('trg_1', 'key_1')
+"""
+
+
+async def _execute(url: str, statements: str) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        for statement in statements.split(";"):
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+async def _migrate(url: str, change: Callable[[Config, str], None], revision: str) -> None:
+    """Bring the schema to one revision, with Alembic's own command."""
+
+    def work(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "router/turnout/router/migrations"))
+        config.attributes["connection"] = connection
+        change(config, revision)
+
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(work)
+    await engine.dispose()
 
 
 async def test_the_migrations_lead_to_what_the_models_say(database: Database) -> None:
@@ -35,6 +74,40 @@ async def test_migrating_again_changes_nothing(database: Database) -> None:
     group = await registry.create_group("crm")
     await database.migrate()
     assert await registry.list_groups() == [group]
+
+
+async def test_a_database_of_the_first_schema_keeps_its_rows_and_sets_no_limit(
+    database_url: str,
+) -> None:
+    await _migrate(database_url, command.upgrade, "0001")
+    await _execute(database_url, _FIRST_ROWS)
+    async with open_database(database_url) as database:
+        await database.migrate()
+        registry = Registry(database)
+        (group,), (key,) = await registry.list_groups(), await registry.list_keys("crm")
+        (trigger,) = await registry.list_triggers()
+        assert (group.id, key.name, trigger.key_ids) == ("grp_1", "Partner", ("key_1",))
+        assert group.limits == key.effective_limits == trigger.effective_limits == Limits()
+        await registry.limit_key("key_1", {"rate": 2.5, "burst": 7})
+        assert (await registry.key("key_1")).limits == Limits(rate=2.5, burst=7)
+
+
+async def test_going_back_to_the_first_schema_loses_the_limits_alone(database_url: str) -> None:
+    await _migrate(database_url, command.upgrade, "0001")
+    await _execute(database_url, _FIRST_ROWS)
+    async with open_database(database_url) as database:
+        await database.migrate()
+        registry = Registry(database)
+        await registry.limit_group("crm", {"in_flight": 9, "max_body_bytes": 9})
+        await registry.limit_trigger("trg_1", {"rate": 9.0})
+    await _migrate(database_url, command.downgrade, "0001")
+    async with open_database(database_url) as database:
+        await database.migrate()
+        registry = Registry(database)
+        trigger = await registry.trigger("trg_1")
+        assert (trigger.description, trigger.key_ids) == ("Deals", ("key_1",))
+        assert trigger.effective_limits == Limits()
+        assert (await registry.group("crm")).limits == Limits()
 
 
 async def test_routers_that_start_together_migrate_one_after_the_other(database_url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from turnout.router.database import Database
-from turnout.router.registry import Conflict, Invalid, NotFound, Registry
+from turnout.router.registry import Conflict, Invalid, Limits, NotFound, Registry
 from turnout.shared import keys
 from turnout.shared.errors import InvalidName
 
@@ -258,3 +258,110 @@ async def test_an_api_key_is_no_admin_token(registry: Registry) -> None:
     for text_ in (keys.new_key().text, "ta_guess", ""):
         with pytest.raises(Invalid):
             await registry.ensure_admin_token(text_)
+
+
+async def test_limits_are_read_back_as_they_were_created(registry: Registry) -> None:
+    of_group = Limits(rate=0.5, burst=3, in_flight=4, max_body_bytes=0)
+    await registry.create_group("crm", limits=of_group)
+    await registry.create_flow("crm", "update")
+    key, _ = await registry.create_key("crm", "CRM", limits=Limits(in_flight=7))
+    trigger = await registry.create_trigger(
+        "crm", "update", description="?", limits=Limits(rate=2.0, burst=9)
+    )
+    assert (await registry.group("crm")).limits == of_group
+    assert await registry.key(key.id) == key
+    assert await registry.trigger(trigger.id) == trigger
+    assert key.effective_limits == Limits(rate=0.5, burst=3, in_flight=7)
+    assert trigger.effective_limits == Limits(rate=2.0, burst=9, max_body_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "effective"),
+    [
+        (Limits(), Limits(), Limits()),
+        (Limits(), Limits(rate=5, burst=50), Limits(rate=5, burst=50)),
+        (Limits(rate=1), Limits(rate=5, burst=50), Limits(rate=1)),
+        (Limits(rate=1, burst=2), Limits(rate=5, burst=50), Limits(rate=1, burst=2)),
+        (Limits(rate=1, burst=2), Limits(rate=5), Limits(rate=1, burst=2)),
+        (Limits(rate=1, burst=2), Limits(), Limits(rate=1, burst=2)),
+        (Limits(in_flight=1), Limits(rate=5, in_flight=9), Limits(rate=5, in_flight=1)),
+        (Limits(max_body_bytes=0), Limits(max_body_bytes=9), Limits(max_body_bytes=0)),
+        (Limits(), Limits(in_flight=9, max_body_bytes=9), Limits(in_flight=9, max_body_bytes=9)),
+    ],
+)
+def test_a_limit_falls_back_on_what_is_above_and_a_burst_goes_with_its_rate(
+    own: Limits, above: Limits, effective: Limits
+) -> None:
+    assert own.over(above) == effective
+
+
+async def test_a_key_has_no_size_and_a_trigger_no_rate_from_its_group(registry: Registry) -> None:
+    everything = Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=99)
+    await registry.create_group("crm", limits=everything)
+    await registry.create_flow("crm", "update")
+    key, _ = await registry.create_key("crm", "CRM")
+    trigger = await registry.create_trigger("crm", "update", description="?")
+    assert key.effective_limits == Limits(rate=5.0, burst=50, in_flight=9)
+    assert trigger.effective_limits == Limits(max_body_bytes=99)
+
+
+async def test_what_is_not_named_in_a_change_stays(crm: Registry) -> None:
+    key, _ = await crm.create_key("crm", "CRM", limits=Limits(rate=5.0, burst=50, in_flight=9))
+    other, _ = await crm.create_key("crm", "Other", limits=Limits(rate=1.0))
+    await crm.limit_key(key.id, {"rate": 2.0})
+    assert (await crm.key(key.id)).limits == Limits(rate=2.0, burst=50, in_flight=9)
+    await crm.limit_key(key.id, {"rate": None, "burst": None})
+    assert (await crm.key(key.id)).limits == Limits(in_flight=9)
+    await crm.limit_key(key.id, {})
+    assert (await crm.key(key.id)).limits == Limits(in_flight=9)
+    assert await crm.key(other.id) == other
+
+
+async def test_a_change_of_a_group_reaches_its_keys_and_triggers_alone(crm: Registry) -> None:
+    key, _ = await crm.create_key("crm", "CRM")
+    trigger = await crm.create_trigger("crm", "update", description="?")
+    other, _ = await crm.create_key("shop", "Shop")
+    await crm.limit_group("crm", {"rate": 5.0, "max_body_bytes": 99})
+    assert (await crm.key(key.id)).effective_limits == Limits(rate=5.0)
+    assert (await crm.trigger(trigger.id)).effective_limits == Limits(max_body_bytes=99)
+    assert await crm.key(other.id) == other
+
+
+async def test_a_burst_without_a_rate_beside_it_is_refused(crm: Registry) -> None:
+    await crm.limit_group("crm", {"rate": 5.0, "burst": 50})
+    key, _ = await crm.create_key("crm", "CRM", limits=Limits(rate=1.0, burst=2))
+    trigger = await crm.create_trigger("crm", "update", description="?")
+    alone = Limits(burst=2)
+    for change in (
+        crm.create_group("hr", limits=alone),
+        crm.create_key("crm", "Other", limits=alone),
+        crm.create_trigger("crm", "update", description="other", limits=alone),
+        crm.limit_group("crm", {"rate": None}),
+        crm.limit_key(key.id, {"rate": None}),
+        crm.limit_trigger(trigger.id, {"burst": 2}),
+    ):
+        with pytest.raises(Invalid, match=r"limits\.rate") as refused:
+            await change
+        assert refused.value.field == "limits.burst"
+    assert await crm.list_keys("crm") == [await crm.key(key.id)]
+    assert (await crm.key(key.id)).limits == Limits(rate=1.0, burst=2)
+    assert (await crm.group("crm")).limits == Limits(rate=5.0, burst=50)
+
+
+async def test_changes_at_the_same_time_never_leave_a_burst_without_a_rate(crm: Registry) -> None:
+    key, _ = await crm.create_key("crm", "CRM", limits=Limits(rate=1.0))
+    await asyncio.gather(
+        *(crm.limit_key(key.id, {"burst": 2}) for _ in range(5)),
+        *(crm.limit_key(key.id, {"rate": None}) for _ in range(5)),
+        return_exceptions=True,
+    )
+    (await crm.key(key.id)).limits.check()
+
+
+async def test_limits_of_what_is_not_there_cannot_be_changed(crm: Registry) -> None:
+    with pytest.raises(NotFound, match="group 'hr'"):
+        await crm.limit_group("hr", {"rate": 1.0})
+    with pytest.raises(NotFound, match="key 'key_0'"):
+        await crm.limit_key("key_0", {"rate": 1.0})
+    with pytest.raises(NotFound, match="trigger 'trg_0'"):
+        await crm.limit_trigger("trg_0", {"rate": 1.0})

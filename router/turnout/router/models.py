@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
 
 
 class Group(Base):
-    """Owns flows and API keys."""
+    """Owns flows and API keys; its limits are those of each of its keys and triggers."""
 
     __tablename__ = "groups"
 
@@ -67,6 +67,10 @@ class Group(Base):
     slug: Mapped[str] = mapped_column(String(40), unique=True)
     name: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime]
+    rate: Mapped[float | None]
+    burst: Mapped[int | None]
+    in_flight: Mapped[int | None]
+    max_body_bytes: Mapped[int | None]
 
 
 class Flow(Base):
@@ -96,6 +100,9 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    rate: Mapped[float | None]
+    burst: Mapped[int | None]
+    in_flight: Mapped[int | None]
 
 
 class Trigger(Base):
@@ -115,6 +122,9 @@ class Trigger(Base):
     created_at: Mapped[datetime]
     live_since: Mapped[datetime | None]
     """When its queue and binding were first seen at the broker."""
+    rate: Mapped[float | None]
+    burst: Mapped[int | None]
+    max_body_bytes: Mapped[int | None]
 
 
 class TriggerKey(Base):

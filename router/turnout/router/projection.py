@@ -39,6 +39,9 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             key_id=key.id,
             group_id=key.group_id,
             expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
+            rate=key.effective_limits.rate,
+            burst=key.effective_limits.burst,
+            in_flight=key.effective_limits.in_flight,
         ).encode()
         for key in snapshot.keys
         if key.revoked_at is None
@@ -54,6 +57,9 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
             enabled=trigger.enabled,
             key_ids=trigger.key_ids,
             key_in_query=trigger.key_in_query,
+            rate=trigger.effective_limits.rate,
+            burst=trigger.effective_limits.burst,
+            max_body_bytes=trigger.effective_limits.max_body_bytes,
         ).encode()
         for trigger in snapshot.triggers
         if trigger.live_since is not None

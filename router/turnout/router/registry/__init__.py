@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from turnout.router.registry.directory import Directory
 from turnout.router.registry.errors import Conflict, Invalid, NotFound, RegistryError
 from turnout.router.registry.flows import Flow, Flows, select_flows
 from turnout.router.registry.groups import Group
 from turnout.router.registry.keys import ApiKey, Keys, select_keys
+from turnout.router.registry.limits import Limits
 from turnout.router.registry.tokens import AdminToken, AdminTokens
 from turnout.router.registry.triggers import ChosenKey, Method, Trigger, Triggers, select_triggers
 
@@ -14,9 +16,11 @@ __all__ = [
     "ApiKey",
     "ChosenKey",
     "Conflict",
+    "Directory",
     "Flow",
     "Group",
     "Invalid",
+    "Limits",
     "Method",
     "NotFound",
     "Registry",

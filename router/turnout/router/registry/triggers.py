@@ -1,7 +1,7 @@
 """HTTP triggers: the entry points of flows, each with a routing key of its own."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import Invalid, NotFound
 from turnout.router.registry.flows import find_flow
+from turnout.router.registry.groups import Group, find_group
 from turnout.router.registry.keys import ApiKey, select_keys
+from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.store import Store, now
 from turnout.shared import ids, keys
 
@@ -33,6 +35,10 @@ _TRIGGERS = (
         models.Trigger.live_since,
         models.Trigger.methods,
         models.Trigger.any_key,
+        models.Trigger.rate,
+        models.Trigger.burst,
+        models.Trigger.max_body_bytes,
+        models.Group.max_body_bytes.label("group_max_body_bytes"),
     )
     .join(models.Flow, models.Trigger.flow_id == models.Flow.id)
     .join(models.Group, models.Flow.group_id == models.Group.id)
@@ -76,6 +82,19 @@ class Trigger:
     methods: tuple[str, ...]
     keys: tuple[ChosenKey, ...] | None
     """The keys it accepts; None: any key of the group."""
+    limits: Limits
+    group_limits: Limits
+    """What holds where its own limits are not set."""
+
+    @property
+    def address(self) -> str:
+        """The address of its flow: "group/flow"."""
+        return f"{self.group}/{self.flow}"
+
+    @property
+    def effective_limits(self) -> Limits:
+        """What holds for it; None: as ingress is set."""
+        return self.limits.over(self.group_limits)
 
     @property
     def key_ids(self) -> tuple[str, ...] | None:
@@ -95,6 +114,7 @@ class Triggers(Store):
         accepts: Sequence[str] | None = None,
         methods: Sequence[Method] = ("POST",),
         key_in_query: bool = False,
+        limits: Limits = NONE,
     ) -> Trigger:
         """Make a trigger of a flow, with a new routing key.
 
@@ -105,16 +125,20 @@ class Triggers(Store):
             accepts: ids or names of the keys of the group that it accepts; None: any.
             methods: the HTTP methods that it allows.
             key_in_query: whether the key may stand in the query string.
+            limits: its own rate, burst and size of a body.
 
         Raises:
-            Invalid: a key is none of the group's, or the list of keys or methods is empty.
+            Invalid: a key is none of the group's, the list of keys or methods is empty, or there
+                is a burst without a rate.
             NotFound: there is no such flow.
         """
         if not methods:
             raise Invalid("methods", "a trigger allows one method or more")
+        limits.check()
         async with self._database.writing() as connection:
             target = await find_flow(connection, group, flow)
-            chosen = await _choose(connection, target.group_id, target.group, accepts)
+            owner = await find_group(connection, group)
+            chosen = await _choose(connection, owner, accepts)
             trigger = Trigger(
                 id=ids.new(ids.TRIGGER),
                 flow_id=target.id,
@@ -129,6 +153,8 @@ class Triggers(Store):
                 created_at=now(),
                 live_since=None,
                 keys=chosen,
+                limits=limits,
+                group_limits=Limits(max_body_bytes=owner.limits.max_body_bytes),
             )
             await connection.execute(
                 insert(models.Trigger).values(
@@ -141,6 +167,9 @@ class Triggers(Store):
                     key_in_query=trigger.key_in_query,
                     any_key=trigger.keys is None,
                     created_at=trigger.created_at,
+                    rate=limits.rate,
+                    burst=limits.burst,
+                    max_body_bytes=limits.max_body_bytes,
                 )
             )
             if chosen:
@@ -187,6 +216,16 @@ class Triggers(Store):
             raise NotFound("trigger", trigger_id)
         return found[0]
 
+    async def limit_trigger(self, trigger_id: str, changes: Mapping[str, Any]) -> None:
+        """Change a trigger's own limits: fields of `Limits`; None takes one away.
+
+        Raises:
+            Invalid: a burst would have no rate.
+            NotFound: there is none with this id.
+        """
+        async with self._database.writing() as connection:
+            await change_limits(connection, models.Trigger, "trigger", trigger_id, changes)
+
     async def mark_live(self, trigger_ids: Collection[str]) -> None:
         """Note that queue and binding of these triggers exist; the first time counts."""
         if not trigger_ids:
@@ -215,17 +254,27 @@ async def select_triggers(
 
 
 def _trigger(
-    chosen: dict[str, list[ChosenKey]], *, any_key: bool, methods: list[str], **columns: Any
+    chosen: dict[str, list[ChosenKey]],
+    *,
+    any_key: bool,
+    methods: list[str],
+    rate: float | None,
+    burst: int | None,
+    max_body_bytes: int | None,
+    group_max_body_bytes: int | None,
+    **columns: Any,
 ) -> Trigger:
     return Trigger(
         **columns,
         methods=tuple(methods),
         keys=None if any_key else tuple(chosen[columns["id"]]),
+        limits=Limits(rate, burst, max_body_bytes=max_body_bytes),
+        group_limits=Limits(max_body_bytes=group_max_body_bytes),
     )
 
 
 async def _choose(
-    connection: AsyncConnection, group_id: str, group: str, accepts: Sequence[str] | None
+    connection: AsyncConnection, group: Group, accepts: Sequence[str] | None
 ) -> tuple[ChosenKey, ...] | None:
     """Find the keys of a group by id or name, each once, in the order given."""
     if accepts is None:
@@ -234,11 +283,11 @@ async def _choose(
         raise Invalid("keys", "the list is empty: leave it out to accept any key of the group")
     found = await select_keys(
         connection,
-        models.ApiKey.group_id == group_id,
+        models.ApiKey.group_id == group.id,
         or_(models.ApiKey.id.in_(accepts), models.ApiKey.name.in_(accepts)),
     )
     known = {label: ChosenKey(key.id, key.name) for key in found for label in (key.id, key.name)}
     for index, label in enumerate(accepts):
         if label not in known:
-            raise Invalid(f"keys.{index}", f"group {group!r} has no key {label!r}")
+            raise Invalid(f"keys.{index}", f"group {group.slug!r} has no key {label!r}")
     return tuple(dict.fromkeys(known[label] for label in accepts))

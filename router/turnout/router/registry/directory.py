@@ -1,0 +1,32 @@
+"""Directory: whose a call was, from the little that ingress tells of it."""
+
+from turnout.router.registry.keys import ApiKey
+from turnout.router.registry.triggers import Trigger
+
+#: How many characters of a routing key ingress tells of.
+ROUTE_LENGTH = 6
+
+
+class Directory:
+    """Finds keys and triggers.
+
+    Args:
+        keys: all of the registry.
+        triggers: all of the registry.
+    """
+
+    def __init__(self, keys: tuple[ApiKey, ...], triggers: tuple[Trigger, ...]) -> None:
+        self._keys = {name: key for key in keys for name in (key.id, key.prefix)}
+        self._triggers: dict[str, Trigger | None] = {each.id: each for each in triggers}
+        for each in triggers:
+            route = each.routing_key[:ROUTE_LENGTH]
+            # Two that begin alike cannot be told apart.
+            self._triggers[route] = None if route in self._triggers else each
+
+    def key(self, key_id: str, prefix: str = "") -> ApiKey | None:
+        """Find a key by its id or else by its prefix."""
+        return self._keys.get(key_id or prefix)
+
+    def trigger(self, trigger_id: str, route: str = "") -> Trigger | None:
+        """Find a trigger by its id or else by the first characters of its routing key."""
+        return self._triggers.get(trigger_id or route)
