@@ -5,18 +5,15 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp import web
+from redis.asyncio import Redis
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.router.serving import Admin, Broker
+from tests.router.serving import Admin, serve
 
-from turnout.router.api import make_app
 from turnout.router.database import Database, open_database
 from turnout.router.registry import Registry
-from turnout.router.settings import RouterSettings
-from turnout.shared import keys
+from turnout.shared import cache
 
 #: A PostgreSQL server on which databases may be created: the suite then runs on it as well.
 POSTGRESQL = os.environ.get("TURNOUT_TEST_DATABASE_URL")
@@ -53,17 +50,15 @@ def registry(database: Database) -> Registry:
 
 
 @pytest.fixture
-async def admin(registry: Registry) -> AsyncIterator[Admin]:
-    token = keys.new_key(keys.ADMIN_TOKEN).text
-    await registry.ensure_admin_token(token)
-    broker = Broker(registry)
-    settings = RouterSettings(public_url="https://hooks.example.org/")
-    runner = web.AppRunner(make_app(registry, broker, settings))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        yield Admin(f"http://{host}:{port}", token, registry, broker, session)
-    await runner.cleanup()
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the module's cache, which is empty."""
+    client = cache.connect(redis_url, timeout=5.0)
+    await client.flushdb()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def admin(registry: Registry, redis: Redis) -> AsyncIterator[Admin]:
+    async with serve(registry, redis) as admin:
+        yield admin

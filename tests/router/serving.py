@@ -1,12 +1,19 @@
 """The admin API as tests use it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp import web
+from redis.asyncio import Redis
 
+from turnout.router.api import make_app
 from turnout.router.registry import Registry
+from turnout.router.settings import RouterSettings
 from turnout.router.topology import Missing
+from turnout.shared import keys
 
 
 @dataclass
@@ -16,12 +23,14 @@ class Broker:
     registry: Registry
     settled: bool = True
     reachable: bool = True
+    settlements: int = 0
     failure: Exception | None = None
     lacks: list[Missing] = field(default_factory=list)
     live: set[str] = field(default_factory=set)
 
     async def settle(self, timeout: float) -> None:
         assert timeout > 0
+        self.settlements += 1
         if not self.reachable:
             raise TimeoutError
         self.live = {trigger.id for trigger in (await self.registry.snapshot()).triggers}
@@ -55,3 +64,20 @@ class Admin:
             document: Any = await answer.json(content_type=None)
             assert answer.status == status, document
             return document
+
+
+@asynccontextmanager
+async def serve(registry: Registry, client: Redis) -> AsyncIterator[Admin]:
+    """Serve the admin API on a free port of the loopback for the length of a context."""
+    token = keys.new_key(keys.ADMIN_TOKEN).text
+    await registry.ensure_admin_token(token)
+    broker = Broker(registry)
+    settings = RouterSettings(public_url="https://hooks.example.org/")
+    runner = web.AppRunner(make_app(registry, broker, client, settings))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        yield Admin(f"http://{host}:{port}", token, registry, broker, session)
+    await runner.cleanup()

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from redis.asyncio import Redis
 from tests.router.serving import Admin, Broker
 
 from turnout.router.api import make_app
@@ -51,6 +52,10 @@ async def test_a_user_goes_from_a_group_to_a_live_url(admin: Admin) -> None:
         "keys": None,
         "live": True,
         "created_at": trigger["created_at"],
+        "limits": {"rate": None, "burst": None, "max_body_bytes": None},
+        "effective_limits": {"rate": None, "burst": None, "max_body_bytes": None},
+        "last_used_at": None,
+        "calls_today": 0,
     }
 
 
@@ -83,6 +88,10 @@ async def test_the_text_of_a_key_is_shown_once(crm: Admin) -> None:
         "created_at": created["created_at"],
         "expires_at": "2199-01-31T00:00:00Z",
         "revoked_at": None,
+        "limits": {"rate": None, "burst": None, "in_flight": None},
+        "effective_limits": {"rate": None, "burst": None, "in_flight": None},
+        "last_used_at": None,
+        "calls_today": 0,
     }
     assert shown == {**created, "triggers": []}
     assert listed == {"items": [created]}
@@ -334,12 +343,12 @@ async def test_an_error_of_ours_is_logged_and_not_shown(
     assert "in the depths" in capsys.readouterr().err
 
 
-async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path) -> None:
+async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path, redis: Redis) -> None:
     path = tmp_path / "turnout.db"
     async with open_database(f"sqlite+aiosqlite:///{path}") as database:
         path.write_bytes(b"")  # no tables
         registry = Registry(database)
-        runner = web.AppRunner(make_app(registry, Broker(registry), RouterSettings()))
+        runner = web.AppRunner(make_app(registry, Broker(registry), redis, RouterSettings()))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
@@ -352,3 +361,109 @@ async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path) -> None:
         await runner.cleanup()
     assert (answer.status, problem["code"]) == (503, "database_unavailable")
     assert "Retry-After" in answer.headers
+
+
+async def test_limits_fall_back_on_those_of_the_group(admin: Admin) -> None:
+    of_group = {"rate": 5, "burst": 50, "in_flight": 9, "max_body_bytes": 0}
+    group = await admin.call("POST", "groups", {"slug": "crm", "limits": of_group}, status=201)
+    assert group["limits"] == of_group
+    await admin.call("POST", "groups/crm/flows", {"slug": "update"}, status=201)
+    key = await admin.call(
+        "POST", "groups/crm/keys", {"name": "CRM", "limits": {"rate": 0.5}}, status=201
+    )
+    assert key["limits"] == {"rate": 0.5, "burst": None, "in_flight": None}
+    assert key["effective_limits"] == {"rate": 0.5, "burst": None, "in_flight": 9}
+    trigger = await admin.call(
+        "POST",
+        "flows/crm/update/triggers",
+        {"description": "?", "limits": {"rate": 2, "burst": 4}},
+        status=201,
+    )
+    assert trigger["limits"] == {"rate": 2, "burst": 4, "max_body_bytes": None}
+    assert trigger["effective_limits"] == {"rate": 2, "burst": 4, "max_body_bytes": 0}
+    assert await admin.call("GET", "groups/crm", status=200) == group
+    assert await admin.call("GET", f"triggers/{trigger['id']}", status=200) == trigger
+    shown = await admin.call("GET", f"keys/{key['id']}", status=200)
+    assert shown["effective_limits"] == key["effective_limits"]
+
+
+async def test_a_change_of_limits_is_answered_with_what_it_led_to(crm: Admin) -> None:
+    key = await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
+    trigger = await crm.call("POST", "flows/crm/update/triggers", {"description": "?"}, status=201)
+    limits = {"rate": 2, "burst": 4}
+    for path, other in (
+        ("groups/crm", {"in_flight": 9, "max_body_bytes": 99}),
+        (f"keys/{key['id']}", {"in_flight": 3}),
+        (f"triggers/{trigger['id']}", {"max_body_bytes": 15 * 1024 * 1024}),
+    ):
+        before = crm.broker.settlements
+        changed = await crm.call("PATCH", path, {"limits": {**limits, **other}}, status=200)
+        assert crm.broker.settlements == before + 1  # broker and cache followed
+        assert changed["limits"] == {**limits, **other}
+        assert await crm.call("GET", path, status=200) == changed
+        cleared = {"limits": {"rate": None, "burst": None}}
+        changed = await crm.call("PATCH", path, cleared, status=200)
+        assert changed["limits"] == {"rate": None, "burst": None, **other}
+        assert await crm.call("PATCH", path, {"limits": {}}, status=200) == changed
+
+
+@pytest.mark.parametrize(
+    ("noun", "limits", "field"),
+    [
+        ("group", {"rate": 0}, "limits.rate"),
+        ("group", {"rate": -1}, "limits.rate"),
+        ("group", {"rate": 1_000_001}, "limits.rate"),
+        ("group", {"rate": "5"}, "limits.rate"),
+        ("group", {"rate": True}, "limits.rate"),
+        ("group", {"rate": float("inf")}, "limits.rate"),
+        ("group", {"rate": float("nan")}, "limits.rate"),
+        ("group", {"rate": 5, "burst": 0}, "limits.burst"),
+        ("group", {"rate": 5, "burst": 1.5}, "limits.burst"),
+        ("group", {"burst": 5}, "limits.burst"),
+        ("group", {"in_flight": 0}, "limits.in_flight"),
+        ("group", {"max_body_bytes": -1}, "limits.max_body_bytes"),
+        ("group", {"max_body_bytes": 15 * 1024 * 1024 + 1}, "limits.max_body_bytes"),
+        ("group", {"speed": 5}, "limits.speed"),
+        ("group", None, "limits"),
+        ("group", 5, "limits"),
+        ("key", {"burst": 5}, "limits.burst"),
+        ("key", {"max_body_bytes": 5}, "limits.max_body_bytes"),
+        ("trigger", {"burst": 5}, "limits.burst"),
+        ("trigger", {"in_flight": 5}, "limits.in_flight"),
+    ],
+)
+async def test_limits_that_cannot_be_are_refused_on_creation_and_change(
+    crm: Admin, noun: str, limits: Any, field: str
+) -> None:
+    key = await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
+    trigger = await crm.call("POST", "flows/crm/update/triggers", {"description": "?"}, status=201)
+    created, body, changed = {
+        "group": ("groups", {"slug": "hr"}, "groups/crm"),
+        "key": ("groups/crm/keys", {"name": "Other"}, f"keys/{key['id']}"),
+        "trigger": ("flows/crm/update/triggers", {"description": "?"}, f"triggers/{trigger['id']}"),
+    }[noun]
+    settlements = crm.broker.settlements
+    for method, path, more in (("POST", created, body), ("PATCH", changed, {})):
+        problem = await crm.call(method, path, {**more, "limits": limits}, status=422)
+        assert problem["code"] == "invalid_fields"
+        assert [each["field"] for each in problem["errors"]] == [field]
+    assert crm.broker.settlements == settlements
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("groups/hr", {"limits": {}}, 404),
+        (f"keys/{ids.new(ids.KEY)}", {"limits": {"rate": 1}}, 404),
+        (f"triggers/{ids.new(ids.TRIGGER)}", {"limits": {"rate": 1}}, 404),
+        ("groups/HR", {"limits": {}}, 400),
+        ("keys/trg_0", {"limits": {}}, 400),
+        ("groups/crm", {}, 422),
+        ("groups/crm", {"limits": {}, "slug": "hr"}, 422),
+    ],
+)
+async def test_a_change_needs_limits_of_something_that_exists(
+    crm: Admin, path: str, body: dict[str, Any], status: int
+) -> None:
+    problem = await crm.call("PATCH", path, body, status=status)
+    assert problem["status"] == status

@@ -49,7 +49,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 management.vhost_of(url),
             ),
         )
-        runner = web.AppRunner(api.make_app(registry, control, settings), access_log=None)
+        runner = web.AppRunner(api.make_app(registry, control, client, settings), access_log=None)
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.admin_host, settings.admin_port)

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from turnout.router.api.problem import Problem, invalid_fields
+from turnout.router.api.problem import Problem, invalid_fields, named_fields
 
 
 class Body(BaseModel):
@@ -61,12 +61,10 @@ async def read(request: web.Request, model: type[BodyType]) -> BodyType:
     try:
         return model.model_validate_json(await request.read())
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        if found[0]["type"] == "json_invalid":
-            raise Problem(400, "bad_json", found[0]["msg"]) from None
-        raise invalid_fields(
-            [(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in found]
-        ) from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise Problem(400, "bad_json", first["msg"]) from None
+        raise invalid_fields(named_fields(error)) from None
 
 
 def answer(model: Answer, *, status: int = 200) -> web.Response:

@@ -5,8 +5,10 @@ from typing import Protocol
 
 from aiohttp import web
 
+from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
 from turnout.router.topology import Missing
+from turnout.router.usage import Usage
 from turnout.shared import log
 
 _log = log.get(__name__)
@@ -37,6 +39,8 @@ class Control(Protocol):
 
 REGISTRY = web.AppKey("registry", Registry)
 CONTROL = web.AppKey("control", Control)
+USAGE = web.AppKey("usage", Usage)
+REFUSALS = web.AppKey("refusals", Refusals)
 PUBLIC_URL = web.AppKey("public_url", str)
 
 

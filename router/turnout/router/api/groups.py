@@ -7,7 +7,8 @@ from aiohttp import web
 
 from turnout.router.api import path
 from turnout.router.api.body import Answer, Body, Items, Name, answer, read
-from turnout.router.api.control import REGISTRY
+from turnout.router.api.control import REGISTRY, settle
+from turnout.router.api.limits import GroupLimits
 from turnout.router.registry import Group
 
 routes = web.RouteTableDef()
@@ -18,6 +19,13 @@ class NewGroup(Body):
 
     slug: str
     name: Name | None = None
+    limits: GroupLimits = GroupLimits()
+
+
+class GroupChange(Body):
+    """What to change: the limits that are sent; null takes one away."""
+
+    limits: GroupLimits
 
 
 class GroupAnswer(Answer):
@@ -27,18 +35,27 @@ class GroupAnswer(Answer):
     slug: str
     name: str
     created_at: datetime
+    limits: GroupLimits
 
     @classmethod
     def of(cls, group: Group) -> Self:
         """Show a group."""
-        return cls(id=group.id, slug=group.slug, name=group.name, created_at=group.created_at)
+        return cls(
+            id=group.id,
+            slug=group.slug,
+            name=group.name,
+            created_at=group.created_at,
+            limits=GroupLimits.of(group.limits),
+        )
 
 
 @routes.post("/api/v1/groups")
 async def create(request: web.Request) -> web.Response:
     """Register a group."""
     body = await read(request, NewGroup)
-    group = await request.app[REGISTRY].create_group(body.slug, name=body.name)
+    group = await request.app[REGISTRY].create_group(
+        body.slug, name=body.name, limits=body.limits.value()
+    )
     return answer(GroupAnswer.of(group), status=201)
 
 
@@ -54,3 +71,13 @@ async def show(request: web.Request) -> web.Response:
     """Show one group."""
     group = await request.app[REGISTRY].group(path.slug(request, "group"))
     return answer(GroupAnswer.of(group))
+
+
+@routes.patch("/api/v1/groups/{group}")
+async def change(request: web.Request) -> web.StreamResponse:
+    """Change limits of a group."""
+    slug = path.slug(request, "group")
+    body = await read(request, GroupChange)
+    await request.app[REGISTRY].limit_group(slug, body.limits.changes())
+    await settle(request)
+    return await show(request)

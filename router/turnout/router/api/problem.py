@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import web
+from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.registry import Conflict, Invalid, NotFound
@@ -111,15 +113,24 @@ def _failure(request: web.Request, error: Exception) -> Problem:
             return Problem(
                 503, "broker_unavailable", "RabbitMQ does not answer", headers=_RETRY_AFTER
             )
+        case RedisError():
+            _log.warning("cache unavailable", reason=str(error), **what)
+            return Problem(503, "cache_unavailable", "Redis does not answer", headers=_RETRY_AFTER)
         case _:
             _log.error("request failed", exc_info=error, **what)
             return Problem(500, "internal", "something went wrong here; the router's log says what")
 
 
 def invalid_fields(errors: list[tuple[str, str]]) -> Problem:
-    """Refuse fields of a body: pairs of a field's path and what is wrong with it."""
+    """Refuse fields of a body or a query: pairs of a field's path and what is wrong with it."""
     detail = "; ".join(f"{name}: {message}" for name, message in errors)
     return Problem(422, "invalid_fields", detail, errors=errors)
+
+
+def named_fields(error: ValidationError) -> list[tuple[str, str]]:
+    """Return the path of each wrong field and what is wrong with it, without its value."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(".".join(map(str, each["loc"])) or "body", each["msg"]) for each in found]
 
 
 def _refused_by_aiohttp(request: web.Request, error: web.HTTPException) -> Problem:

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from turnout.router.api import path
 from turnout.router.api.body import Answer, Body, Description, Items, Name, answer, read
-from turnout.router.api.control import CONTROL, PUBLIC_URL, REGISTRY, settle
+from turnout.router.api.control import CONTROL, PUBLIC_URL, REGISTRY, USAGE, settle
+from turnout.router.api.limits import TriggerLimits
 from turnout.router.registry import Method, Trigger
+from turnout.router.usage import UNUSED, Activity
 from turnout.shared import ids
 
 routes = web.RouteTableDef()
@@ -23,6 +25,13 @@ class NewTrigger(Body):
     """Ids or names of the keys of the group that it accepts; null: any."""
     methods: tuple[Method, ...] = ("POST",)
     key_in_query: bool = False
+    limits: TriggerLimits = TriggerLimits()
+
+
+class TriggerChange(Body):
+    """What to change: the limits that are sent; null takes one away."""
+
+    limits: TriggerLimits
 
 
 class AcceptedKey(Answer):
@@ -49,9 +58,15 @@ class TriggerAnswer(Answer):
     live: bool
     """Whether its queue and binding exist at the broker."""
     created_at: datetime
+    limits: TriggerLimits
+    effective_limits: TriggerLimits
+    """Its own or its group's; null: as ingress is set."""
+    last_used_at: datetime | None
+    calls_today: int | None
+    """Since midnight UTC; null: this and the last use are not known at present."""
 
     @classmethod
-    def of(cls, trigger: Trigger, app: web.Application) -> Self:
+    def of(cls, trigger: Trigger, activity: Activity, app: web.Application) -> Self:
         """Show a trigger as it is now."""
         return cls(
             id=trigger.id,
@@ -68,6 +83,10 @@ class TriggerAnswer(Answer):
             else [AcceptedKey(id=key.id, name=key.name) for key in trigger.keys],
             live=app[CONTROL].is_live(trigger.id),
             created_at=trigger.created_at,
+            limits=TriggerLimits.of(trigger.limits),
+            effective_limits=TriggerLimits.of(trigger.effective_limits),
+            last_used_at=activity.last_used_at,
+            calls_today=activity.calls_today,
         )
 
 
@@ -83,9 +102,10 @@ async def create(request: web.Request) -> web.Response:
         accepts=body.keys,
         methods=body.methods,
         key_in_query=body.key_in_query,
+        limits=body.limits.value(),
     )
     await settle(request)
-    return answer(TriggerAnswer.of(trigger, request.app), status=201)
+    return answer(TriggerAnswer.of(trigger, UNUSED, request.app), status=201)
 
 
 @routes.get("/api/v1/flows/{group}/{flow}/triggers")
@@ -94,18 +114,35 @@ async def list_of_flow(request: web.Request) -> web.Response:
     triggers = await request.app[REGISTRY].list_flow_triggers(
         path.slug(request, "group"), path.slug(request, "flow")
     )
-    return answer(Items(items=[TriggerAnswer.of(each, request.app) for each in triggers]))
+    return await _listing(request, triggers)
 
 
 @routes.get("/api/v1/triggers")
 async def list_all(request: web.Request) -> web.Response:
     """List all triggers."""
-    triggers = await request.app[REGISTRY].list_triggers()
-    return answer(Items(items=[TriggerAnswer.of(each, request.app) for each in triggers]))
+    return await _listing(request, await request.app[REGISTRY].list_triggers())
 
 
 @routes.get("/api/v1/triggers/{id}")
 async def show(request: web.Request) -> web.Response:
     """Show one trigger."""
     trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    return answer(TriggerAnswer.of(trigger, request.app))
+    activity = await request.app[USAGE].activity([trigger.id])
+    return answer(TriggerAnswer.of(trigger, activity[trigger.id], request.app))
+
+
+@routes.patch("/api/v1/triggers/{id}")
+async def change(request: web.Request) -> web.StreamResponse:
+    """Change a trigger's own limits."""
+    trigger_id = path.identifier(request, ids.TRIGGER)
+    body = await read(request, TriggerChange)
+    await request.app[REGISTRY].limit_trigger(trigger_id, body.limits.changes())
+    await settle(request)
+    return await show(request)
+
+
+async def _listing(request: web.Request, triggers: list[Trigger]) -> web.Response:
+    activity = await request.app[USAGE].activity([each.id for each in triggers])
+    return answer(
+        Items(items=[TriggerAnswer.of(each, activity[each.id], request.app) for each in triggers])
+    )

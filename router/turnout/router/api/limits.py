@@ -1,0 +1,58 @@
+"""Limits in bodies and answers: what is not set (null) is as above it."""
+
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from turnout.router.api.body import Body
+from turnout.router.registry import Limits
+
+# Ingress counts with all values in these ranges; RabbitMQ takes no larger body.
+Rate = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=0, le=15 * 1024 * 1024)]
+
+
+class LimitsBody(Body):
+    """Limits that one noun has."""
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """Show limits."""
+        return cls.model_validate(limits, from_attributes=True)
+
+    def value(self) -> Limits:
+        """Return all of them."""
+        return Limits(**self.model_dump())
+
+    def changes(self) -> dict[str, float | None]:
+        """Return those that were sent."""
+        return self.model_dump(exclude_unset=True)
+
+
+class GroupLimits(LimitsBody):
+    """Of each key (`rate`, `burst`, `in_flight`) and each trigger (`max_body_bytes`) of a group."""
+
+    rate: Rate | None = None
+    """Calls a second."""
+    burst: Count | None = None
+    """Calls at once, even above the rate."""
+    in_flight: Count | None = None
+    """Calls under way in one process of ingress."""
+    max_body_bytes: Size | None = None
+
+
+class KeyLimits(LimitsBody):
+    """Of a key."""
+
+    rate: Rate | None = None
+    burst: Count | None = None
+    in_flight: Count | None = None
+
+
+class TriggerLimits(LimitsBody):
+    """Of a trigger."""
+
+    rate: Rate | None = None
+    burst: Count | None = None
+    max_body_bytes: Size | None = None

@@ -1,0 +1,149 @@
+"""Which of the counted calls a request asks for, and whose each was."""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, Self, TypeVar
+
+from pydantic import Field
+
+from turnout.router.api.body import Answer
+from turnout.router.api.path import Query
+from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Registry, Trigger
+from turnout.shared import names
+from turnout.shared.errors import InvalidName
+
+_Legal = TypeVar("_Legal")
+
+
+class PartyQuery(Query):
+    """Which calls are wanted; all conditions hold together."""
+
+    group: str | None = None
+    flow: str | None = None
+    """The address: "group/flow"."""
+    trigger: Annotated[str, Field(max_length=100)] | None = None
+    """Its id."""
+    key: Annotated[str, Field(max_length=100)] | None = None
+    """Its id, name or prefix."""
+
+
+class Party(NamedTuple):
+    """Whose a call was. An id is empty, a key or trigger None, when it is not known."""
+
+    trigger_id: str
+    key_id: str
+    trigger: Trigger | None
+    key: ApiKey | None
+
+
+class TriggerName(Answer):
+    """The trigger of a call; without a description if the registry does not know it."""
+
+    id: str
+    description: str | None
+
+    @classmethod
+    def of(cls, trigger_id: str, trigger: Trigger | None) -> Self:
+        """Show which trigger it was."""
+        return cls(id=trigger_id, description=None if trigger is None else trigger.description)
+
+
+class KeyName(Answer):
+    """The key of a call; without a name if the registry does not know it."""
+
+    id: str
+    name: str | None
+
+    @classmethod
+    def of(cls, key_id: str, key: ApiKey | None) -> Self:
+        """Show which key it was."""
+        return cls(id=key_id, name=None if key is None else key.name)
+
+
+class PartyAnswer(Answer):
+    """Whose a call was, as far as that is known."""
+
+    group: str | None
+    """The key's, or else the trigger's."""
+    flow: str | None
+    """The address: "group/flow"."""
+    trigger: TriggerName | None
+    key: KeyName | None
+
+    @classmethod
+    def of(cls, party: Party, /, **more: object) -> Self:
+        """Show whose a call was, and what else the answer holds."""
+        trigger_id, key_id, trigger, key = party
+        owner = key or trigger
+        return cls.model_validate(
+            {
+                "group": None if owner is None else owner.group,
+                "flow": None if trigger is None else trigger.address,
+                "trigger": TriggerName.of(trigger_id, trigger) if trigger_id else None,
+                "key": KeyName.of(key_id, key) if key_id else None,
+                **more,
+            }
+        )
+
+
+class Selection:
+    """The conditions of a request over what the registry knows.
+
+    Args:
+        query: the conditions; what they name exists.
+        directory: who is who.
+    """
+
+    def __init__(self, query: PartyQuery, directory: Directory) -> None:
+        self._query = query
+        self._directory = directory
+
+    @classmethod
+    async def of(cls, query: PartyQuery, registry: Registry) -> Self:
+        """Check the conditions.
+
+        Raises:
+            Invalid: the group is no slug, or the flow no address.
+            NotFound: something that they name does not exist.
+        """
+        if query.group is not None:
+            await registry.group(_legal("group", names.slug, query.group))
+        if query.flow is not None:
+            await registry.flow(*_legal("flow", names.flow_address, query.flow))
+        if query.trigger is not None:
+            await registry.trigger(query.trigger)
+        snapshot = await registry.snapshot()
+        if query.key is not None and not any(_is(query.key, key) for key in snapshot.keys):
+            raise NotFound("key", query.key)
+        return cls(query, Directory(snapshot.keys, snapshot.triggers))
+
+    def party(self, trigger_id: str, key_id: str, *, route: str = "", prefix: str = "") -> Party:
+        """Find out whose a call was."""
+        trigger = self._directory.trigger(trigger_id, route)
+        key = self._directory.key(key_id, prefix)
+        return Party(
+            trigger_id or (trigger.id if trigger else ""),
+            key_id or (key.id if key else ""),
+            trigger,
+            key,
+        )
+
+    def takes(self, party: Party) -> bool:
+        """Tell whether a call of this party is wanted."""
+        query, trigger, key = self._query, party.trigger, party.key
+        return (
+            (query.group is None or query.group in {each.group for each in (trigger, key) if each})
+            and (query.flow is None or (trigger is not None and trigger.address == query.flow))
+            and (query.trigger is None or party.trigger_id == query.trigger)
+            and (query.key is None or (key is not None and _is(query.key, key)))
+        )
+
+
+def _legal(field: str, check: Callable[[str], _Legal], value: str) -> _Legal:
+    try:
+        return check(value)
+    except InvalidName as error:
+        raise Invalid(field, str(error)) from None
+
+
+def _is(label: str, key: ApiKey) -> bool:
+    return label in {key.id, key.name, key.prefix}

@@ -1,0 +1,75 @@
+"""`/usage`: the calls that ingress accepted, by trigger and key."""
+
+from datetime import datetime
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from turnout.router import counts
+from turnout.router.api import path
+from turnout.router.api.body import Answer, answer
+from turnout.router.api.control import REGISTRY, USAGE
+from turnout.router.api.selection import PartyAnswer, PartyQuery, Selection
+from turnout.router.counts import Unit
+from turnout.router.registry import Invalid
+from turnout.router.usage import KEPT
+
+routes = web.RouteTableDef()
+
+_LAST: dict[Unit, int] = {"day": 7, "hour": 24, "minute": 60}
+
+
+class UsageQuery(PartyQuery):
+    """Which calls, and how they are counted."""
+
+    unit: Unit = "day"
+    last: Annotated[int, Field(ge=1)] | None = None
+    """How many periods, the one that is not over included; null: a week, a day or an hour."""
+
+
+class UsageItem(PartyAnswer):
+    """The calls of one key through one trigger."""
+
+    counts: list[int]
+    """For each period."""
+    total: int
+
+
+class UsageAnswer(Answer):
+    """The calls of some periods, busiest first."""
+
+    unit: Unit
+    periods: list[datetime]
+    """Their beginnings, in UTC, oldest first."""
+    counts: list[int]
+    """All calls of each period."""
+    total: int
+    items: list[UsageItem]
+
+
+@routes.get("/api/v1/usage")
+async def show(request: web.Request) -> web.Response:
+    """Count calls."""
+    query = path.query(request, UsageQuery)
+    last = query.last or _LAST[query.unit]
+    if last > KEPT[query.unit]:
+        raise Invalid("last", f"ingress keeps {KEPT[query.unit]} periods of one {query.unit}")
+    selection = await Selection.of(query, request.app[REGISTRY])
+    periods = counts.periods(query.unit, last)
+    items = [
+        UsageItem.of(party, counts=used.calls, total=sum(used.calls))
+        for used in await request.app[USAGE].used(query.unit, periods)
+        for party in [selection.party(used.trigger_id, used.key_id)]
+        if selection.takes(party)
+    ]
+    items.sort(key=lambda each: each.total, reverse=True)
+    return answer(
+        UsageAnswer(
+            unit=query.unit,
+            periods=periods,
+            counts=[sum(each.counts[index] for each in items) for index in range(len(periods))],
+            total=sum(each.total for each in items),
+            items=items,
+        )
+    )

@@ -1,0 +1,76 @@
+"""What ingress will read of the registry, in a real Redis."""
+
+from redis.asyncio import Redis
+
+from turnout.router.projection import Projection
+from turnout.router.registry import Limits, Registry
+from turnout.shared import names
+from turnout.shared.records import KeyRecord, TriggerRecord
+
+
+async def _key(redis: Redis, digest: str) -> KeyRecord:
+    entry = await redis.get(names.auth_key(digest))
+    assert isinstance(entry, bytes)
+    return KeyRecord.decode(entry)
+
+
+async def _trigger(redis: Redis, routing_key: str) -> TriggerRecord:
+    entry = await redis.get(names.auth_trigger(routing_key))
+    assert isinstance(entry, bytes)
+    return TriggerRecord.decode(entry)
+
+
+async def test_records_hold_the_limits_that_hold(registry: Registry, redis: Redis) -> None:
+    await registry.create_group(
+        "crm", limits=Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=99)
+    )
+    await registry.create_flow("crm", "update")
+    plain, _ = await registry.create_key("crm", "Plain")
+    slow, _ = await registry.create_key("crm", "Slow", limits=Limits(rate=0.5))
+    anyone = await registry.create_trigger("crm", "update", description="group's size")
+    own = await registry.create_trigger(
+        "crm", "update", description="own", limits=Limits(rate=2.0, burst=4, max_body_bytes=0)
+    )
+    await registry.mark_live([anyone.id, own.id])
+    await Projection(redis).write(await registry.snapshot())
+
+    keys = [await _key(redis, each.digest) for each in (plain, slow)]
+    assert [(each.rate, each.burst, each.in_flight) for each in keys] == [
+        (5.0, 50, 9),
+        (0.5, None, 9),
+    ]
+    triggers = [await _trigger(redis, each.routing_key) for each in (anyone, own)]
+    assert [(each.rate, each.burst, each.max_body_bytes) for each in triggers] == [
+        (None, None, 99),
+        (2.0, 4, 0),
+    ]
+
+
+async def test_a_group_without_limits_leaves_them_to_ingress(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    key, _ = await registry.create_key("crm", "CRM")
+    await Projection(redis).write(await registry.snapshot())
+    assert await _key(redis, key.digest) == KeyRecord(key.id, key.group_id)
+
+
+async def test_a_change_of_a_group_rewrites_the_records_of_its_keys_alone(
+    registry: Registry, redis: Redis
+) -> None:
+    digests = {}
+    for group in ("crm", "shop"):
+        await registry.create_group(group)
+        key, _ = await registry.create_key(group, "Key")
+        digests[group] = key.digest
+    projection = Projection(redis)
+    await projection.write(await registry.snapshot())
+    # Removed by hand: only what has changed is written again, and that tells which it was.
+    await redis.delete(*(names.auth_key(digest) for digest in digests.values()))
+    await registry.limit_group("crm", {"rate": 5.0})
+    await projection.write(await registry.snapshot())
+    assert (await _key(redis, digests["crm"])).rate == 5.0
+    assert await redis.get(names.auth_key(digests["shop"])) is None
+    await registry.limit_group("crm", {"rate": None})
+    await projection.write(await registry.snapshot())
+    assert (await _key(redis, digests["crm"])).rate is None
