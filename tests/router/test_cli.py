@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from redis.asyncio import Redis
+from tests.router import counting
 from tests.router.serving import Admin
 from tests.support.process import ROOT
 
+from turnout.router.registry import Limits
 from turnout.router.topology import Missing
-from turnout.shared import keys
+from turnout.shared import ids, keys
 
 _PORTIONS = os.pathsep.join(
     str(ROOT / portion) for portion in ("ingress", "router", "workers", "shared")
@@ -94,10 +97,14 @@ async def test_a_user_goes_from_a_group_to_a_url(turnout: Turnout) -> None:
     assert re.search(r"^state +live$", trigger.out, re.MULTILINE)
 
 
-async def test_json_is_what_the_api_answered(crm: Turnout, admin: Admin) -> None:
+async def test_json_is_what_the_api_answered(crm: Turnout, admin: Admin, redis: Redis) -> None:
     await crm("key", "create", "CRM", "--group", "crm")
     made = await crm("trigger", "create", "crm/update-lead-status", "--description", "?", "--json")
     key = (await admin.call("GET", "groups/crm/keys", status=200))["items"][0]
+    pair = (made.json["id"], key["id"])
+    await counting.accepted(redis, {pair: 3})
+    await counting.refused(redis, {(*pair, "rate_limited"): 4})
+    await counting.note(redis, "rate_limited", trigger=pair[0], key=pair[1])
     for arguments, path in (
         (("group", "list"), "groups"),
         (("group", "show", "crm"), "groups/crm"),
@@ -112,6 +119,10 @@ async def test_json_is_what_the_api_answered(crm: Turnout, admin: Admin) -> None
             "flows/crm/update-lead-status/triggers",
         ),
         (("trigger", "show", made.json["id"]), f"triggers/{made.json['id']}"),
+        (("usage",), "usage"),
+        (("usage", "--by", "hour", "--last", "2"), "usage?unit=hour&last=2"),
+        (("refusal", "list", "--flow", "crm/update-lead-status"), "refusals?limit=20"),
+        (("refusal", "counts", "--key", "CRM", "--days", "2"), "refusals/counts?days=2"),
         (("topology", "check"), "topology"),
     ):
         result = await crm(*arguments, "--json")
@@ -150,14 +161,33 @@ async def test_a_key_expires_on_a_day_or_after_a_span(
     assert abs(datetime.fromisoformat(result.json["expires_at"]) - until) < timedelta(minutes=5)
 
 
-async def test_tables_fit_a_terminal_and_cut_no_id(crm: Turnout, admin: Admin) -> None:
+async def test_tables_fit_a_terminal_and_cut_no_id(
+    crm: Turnout, admin: Admin, redis: Redis
+) -> None:
     slug = "a" * 40
     registry = admin.registry
     group = await registry.create_group(slug, name="n" * 100)
     flow = await registry.create_flow(slug, slug, name="[red]not markup[/red]")
     key, _ = await registry.create_key(slug, "k" * 100)
     trigger = await registry.create_trigger(slug, slug, description="d" * 300)
+    code = "authentication_unavailable"
+    pair = (trigger.id, key.id)
+    await counting.accepted(redis, {pair: 10**9, (ids.new(ids.TRIGGER), ids.new(ids.KEY)): 1})
+    await counting.refused(redis, {(*pair, code): 10**9})
+    await counting.note(
+        redis,
+        code,
+        key=key.id,
+        prefix=key.prefix,
+        trigger=trigger.id,
+        route=trigger.routing_key[:6],
+        remote="2001:db8:1234:5678:9abc:def0:1234:5678",
+        reason="r" * 100,
+    )
     for arguments, identifiers in (
+        (("usage",), [str(10**9)]),
+        (("refusal", "list"), [code, key.prefix, trigger.routing_key[:6] + "…"]),
+        (("refusal", "counts"), [code, str(10**9)]),
         (("group", "list"), [group.id]),
         (("flow", "list"), [flow.id]),
         (("key", "list", "--group", slug), [key.id, key.prefix]),
@@ -167,9 +197,125 @@ async def test_tables_fit_a_terminal_and_cut_no_id(crm: Turnout, admin: Admin) -
         result = await crm(*arguments)
         assert result.code == 0
         assert all(identifier in result.out for identifier in identifiers), result.out
-        table = result.out.partition("\n\n")[2] or result.out
+        shows_fields = arguments[:2] == ("key", "show")
+        table = result.out.partition("\n\n")[2] if shows_fields else result.out
         assert max(map(len, table.splitlines())) <= 80, result.out
         assert "…" not in result.out.replace(trigger.routing_key[:6] + "…", "")
+
+
+async def test_limits_are_set_on_creation(turnout: Turnout, admin: Admin) -> None:
+    await turnout(
+        *("group", "create", "crm", "--rate", "5", "--burst", "50", "--in-flight", "9"),
+        *("--max-body", "64KiB"),
+    )
+    await turnout("flow", "create", "crm/update")
+    key = await turnout("key", "create", "CRM", "--group", "crm", "--rate", "0.5", "--json")
+    trigger = await turnout(
+        *("trigger", "create", "crm/update", "--description", "?", "--json"),
+        *("--rate", "2", "--burst", "4", "--max-body", "1.5MB"),
+    )
+    of_group = Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=65536)
+    assert (await admin.registry.group("crm")).limits == of_group
+    assert (await admin.registry.key(key.json["id"])).limits == Limits(rate=0.5)
+    of_trigger = Limits(rate=2.0, burst=4, max_body_bytes=1_500_000)
+    assert (await admin.registry.trigger(trigger.json["id"])).limits == of_trigger
+
+
+async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_from(
+    crm: Turnout, admin: Admin
+) -> None:
+    key, _ = await admin.registry.create_key("crm", "CRM")
+    trigger = await admin.registry.create_trigger("crm", "update-lead-status", description="?")
+
+    async def shown(*arguments: str) -> dict[str, str]:
+        result = await crm(*arguments)
+        assert result.code == 0, result.err
+        lines = (line.split("  ", 1) for line in result.out.partition("\n\n")[0].splitlines())
+        told = {name: value.strip() for name, value in lines}
+        return {
+            name: told[name]
+            for name in ("rate", "burst", "in flight", "largest body")
+            if name in told
+        }
+
+    unset = "as ingress is set"
+    assert await shown("group", "limit", "crm", "--rate", "5", "--burst", "50") == {
+        "rate": "5 calls/s for each key",
+        "burst": "50 for each key",
+        "in flight": unset,
+        "largest body": unset,
+    }
+    assert await shown("group", "limit", "crm", "--max-body", "1MiB") == {
+        **await shown("group", "show", "crm"),
+        "largest body": "1048576 bytes for each trigger",
+    }
+    assert await shown("key", "show", key.id) == {
+        "rate": "5 calls/s (from group crm)",
+        "burst": "50 (from group crm)",
+        "in flight": unset,
+    }
+    assert await shown("key", "limit", key.id, "--rate", "5", "--in-flight", "3") == {
+        "rate": "5 calls/s",
+        "burst": "the calls of one second",
+        "in flight": "3",
+    }
+    assert await shown("key", "limit", key.id, "--rate", "none", "--in-flight", "none") == {
+        **await shown("key", "show", key.id),
+        "rate": "5 calls/s (from group crm)",
+        "in flight": unset,
+    }
+    assert await shown("trigger", "limit", trigger.id, "--rate", "2", "--burst", "4") == {
+        "rate": "2 calls/s",
+        "burst": "4",
+        "largest body": "1048576 bytes (from group crm)",
+    }
+    assert await shown("trigger", "limit", trigger.id, "--max-body", "0") == {
+        "rate": "2 calls/s",
+        "burst": "4",
+        "largest body": "0 bytes",
+    }
+
+
+async def test_usage_is_shown_by_period_and_by_who_called(
+    crm: Turnout, admin: Admin, redis: Redis
+) -> None:
+    key, _ = await admin.registry.create_key("crm", "CRM")
+    trigger = await admin.registry.create_trigger(
+        "crm", "update-lead-status", description="Deal updated"
+    )
+    nothing = await crm("usage", "--last", "3")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert nothing.err == "No calls in the last 3 days.\n"
+    moment = await counting.accepted(redis, {(trigger.id, key.id): 41}, back=1)
+    await counting.accepted(redis, {(trigger.id, key.id): 2})
+    result = await crm("usage", "--key", "CRM", "--flow", "crm/update-lead-status")
+    assert re.search(rf"^{moment:%Y-%m-%d} +41$", result.out, re.MULTILINE)
+    assert re.search(r"^total +43$", result.out, re.MULTILINE)
+    assert re.search(r"^crm/update-lead-status +CRM +43$", result.out, re.MULTILINE)
+    assert "Deal updated" in result.out
+    assert re.search(
+        r"^CRM +.+ +never +2 *$", (await crm("key", "list", "--group", "crm")).out, re.MULTILINE
+    )
+
+
+async def test_a_refused_call_is_explained(crm: Turnout, admin: Admin, redis: Redis) -> None:
+    for arguments in (("refusal", "list"), ("refusal", "counts")):
+        nothing = await crm(*arguments)
+        assert (nothing.code, nothing.out) == (0, "")
+        assert nothing.err.startswith("No refused calls")
+    key, _ = await admin.registry.create_key("crm", "CRM")
+    trigger = await admin.registry.create_trigger("crm", "update-lead-status", description="?")
+    await counting.note(redis, "not_accepted", status="503", key=key.id, reason="memory alarm")
+    await counting.note(redis, "invalid_api_key", route=trigger.routing_key[:6], status="401")
+    await counting.refused(redis, {("-", key.id, "not_accepted"): 7})
+    listed = (await crm("refusal", "list")).out
+    for text in ("503", "CRM", "memory alarm", "RabbitMQ was not", "mistyped"):
+        assert text in listed
+    assert f"/t/{trigger.routing_key[:6]}…" in listed
+    chosen = (await crm("refusal", "list", "--code", "not_accepted", "--group", "crm")).out
+    assert "invalid_api_key" not in chosen
+    counted = (await crm("refusal", "counts")).out
+    assert re.search(r"^not_accepted +- +CRM +7 +7$", counted, re.MULTILINE)
 
 
 async def test_a_listing_shortens_routing_keys(crm: Turnout, admin: Admin) -> None:
@@ -223,6 +369,14 @@ async def test_what_the_api_refuses_is_passed_on_in_one_sentence(crm: Turnout) -
         ("key", "create", "CRM", "--group", "crm", "--expires", "soon"),
         ("key", "create", "CRM", "--group", "crm", "--expires", "99999d" * 2),
         ("trigger", "create", "crm/update"),
+        ("group", "limit", "crm"),
+        ("group", "limit", "crm", "--rate", "fast"),
+        ("key", "limit", "key_0", "--in-flight", "2.5"),
+        ("trigger", "limit", "trg_0", "--max-body", "1 GB"),
+        ("trigger", "limit", "trg_0", "--max-body", "0.5B"),
+        ("usage", "--by", "year"),
+        ("usage", "--last", "0"),
+        ("refusal", "list", "--limit", "1001"),
         ("worker",),
         ("worker", "flows", "--concurrency", "0"),
     ],
@@ -308,7 +462,7 @@ async def test_help_names_every_command_at_once(tmp_path: Path) -> None:
     took = _children_seconds() - begin
     assert result.code == 0
     services, nouns = ["up", "ingress", "router", "worker"], ["group", "flow", "key", "trigger"]
-    for command in [*services, *nouns, "topology"]:
+    for command in [*services, *nouns, "usage", "refusal", "topology"]:
         assert re.search(rf"^│ {command} ", result.out, re.MULTILINE), command
     assert max(map(len, result.out.splitlines())) <= 80
     assert took < 0.5

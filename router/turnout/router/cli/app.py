@@ -4,9 +4,19 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import flows, groups, keys, services, topology, triggers
+from turnout.router.cli import (
+    flows,
+    groups,
+    keys,
+    refusals,
+    services,
+    topology,
+    triggers,
+    usage,
+)
 
 _REGISTRY = "Registry (through the admin API)"
+_CALLS = "Calls (through the admin API)"
 
 app = typer.Typer(
     help="Start flows by webhook: each call goes over RabbitMQ to a worker that runs its flow.",
@@ -21,6 +31,8 @@ app.add_typer(groups.app, name="group", rich_help_panel=_REGISTRY)
 app.add_typer(flows.app, name="flow", rich_help_panel=_REGISTRY)
 app.add_typer(keys.app, name="key", rich_help_panel=_REGISTRY)
 app.add_typer(triggers.app, name="trigger", rich_help_panel=_REGISTRY)
+app.command(rich_help_panel=_CALLS)(usage.usage)
+app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 
 

@@ -2,11 +2,27 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import typer
 
 from turnout.shared import names
 from turnout.shared.errors import InvalidName
+
+# Of which calls: what several commands that count or list them take.
+OfGroup = Annotated[str | None, typer.Option("--group", help="Only of this group.")]
+OfFlow = Annotated[
+    str | None, typer.Option("--flow", metavar="GROUP/FLOW", help="Only of this flow.")
+]
+OfTrigger = Annotated[
+    str | None, typer.Option("--trigger", metavar="ID", help="Only of this trigger.")
+]
+OfKey = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="NAME_OR_ID", help="Only of this API key; its prefix will do, too."
+    ),
+]
 
 _SPAN = re.compile(r"(\d{1,5})([dh])")
 

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from turnout.shared import keys
 from turnout.shared.errors import TurnoutError
@@ -35,13 +35,18 @@ class AdminApi:
         self._url = url.rstrip("/")
         self._token = token
 
-    def get(self, *path: str) -> Any:
+    def get(self, *path: str, **query: str | int | None) -> Any:
         """Read what is at `/api/v1/<path>`; each part is one segment.
+
+        Args:
+            path: the segments.
+            query: parameters; those that are None are left out.
 
         Raises:
             AdminApiError: it cannot be reached or refused.
         """
-        return self._ask("GET", path, None)
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._ask("GET", path, None, urlencode(given))
 
     def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
         """Send a body to `/api/v1/<path>`, without the fields that are None.
@@ -52,11 +57,21 @@ class AdminApi:
         given = {name: value for name, value in (body or {}).items() if value is not None}
         return self._ask("POST", path, json.dumps(given).encode())
 
-    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None) -> Any:
+    def patch(self, *path: str, body: dict[str, Any]) -> Any:
+        """Change what is at `/api/v1/<path>`.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        return self._ask("PATCH", path, json.dumps(body).encode())
+
+    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None, query: str = "") -> Any:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         target = "/".join(("/api/v1", *(quote(part, safe="") for part in path)))
+        if query:
+            target += f"?{query}"
         connection, prefix = self._connection()
         try:
             connection.request(method, prefix + target, body=body, headers=headers)

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client
+from turnout.router.cli import client, limits
+from turnout.router.cli.limits import Burst, InFlight, MaxBody, Rate
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -23,11 +24,17 @@ Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The group's slug: a-z
 @app.command()
 def create(
     slug: Slug,
+    *,
     name: Annotated[str | None, typer.Option(help="How people call it.")] = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    in_flight: InFlight = None,
+    max_body: MaxBody = None,
     json: Json = False,
 ) -> None:
-    """Register a group."""
-    group = client.find().post("groups", body={"slug": slug, "name": name})
+    """Register a group; its limits hold for each of its keys, --max-body for each trigger."""
+    given = limits.read(rate=rate, burst=burst, in_flight=in_flight, max_body=max_body)
+    group = client.find().post("groups", body={"slug": slug, "name": name, "limits": given})
     show_json(group) if json else _show(group)
 
 
@@ -55,6 +62,22 @@ def show(slug: Slug, json: Json = False) -> None:
     show_json(group) if json else _show(group)
 
 
+@app.command()
+def limit(
+    slug: Slug,
+    *,
+    rate: Rate = None,
+    burst: Burst = None,
+    in_flight: InFlight = None,
+    max_body: MaxBody = None,
+    json: Json = False,
+) -> None:
+    """Change limits of each key of a group, or the size of a body of each of its triggers."""
+    body = limits.change(rate=rate, burst=burst, in_flight=in_flight, max_body=max_body)
+    group = client.find().patch("groups", slug, body=body)
+    show_json(group) if json else _show(group)
+
+
 def _show(group: Document) -> None:
     show_fields(
         {
@@ -62,5 +85,6 @@ def _show(group: Document) -> None:
             "name": group["name"],
             "id": group["id"],
             "created": moment(group["created_at"]),
+            **limits.group_fields(group),
         }
     )

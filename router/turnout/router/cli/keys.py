@@ -4,21 +4,26 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client
+from turnout.router.cli import client, limits
 from turnout.router.cli.arguments import expiry
+from turnout.router.cli.limits import Burst, InFlight, Rate
 from turnout.router.cli.output import (
     Document,
     Json,
+    calls_today,
     day,
+    last_used,
     moment,
     show_fields,
     show_json,
     show_table,
+    usage_fields,
 )
 
 app = typer.Typer(help="API keys: reusable over all flows of their group.", no_args_is_help=True)
 
 Group = Annotated[str, typer.Option(help="The slug of the key's group.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
 
 
 @app.command()
@@ -26,16 +31,22 @@ def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What it is for, unique in the group.")
     ],
+    *,
     group: Group,
     expires: Annotated[
         str | None,
         typer.Option(help="From when on it is refused: a day (its beginning in UTC), 30d or 12h."),
     ] = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    in_flight: InFlight = None,
     json: Json = False,
 ) -> None:
     """Make an API key and show it, this one time."""
     expires_at = None if expires is None else expiry(expires)
-    key = client.find().post("groups", group, "keys", body={"name": name, "expires_at": expires_at})
+    given = limits.read(rate=rate, burst=burst, in_flight=in_flight)
+    body = {"name": name, "expires_at": expires_at, "limits": given}
+    key = client.find().post("groups", group, "keys", body=body)
     if json:
         show_json(key)
         return
@@ -51,13 +62,13 @@ def list_(group: Group, json: Json = False) -> None:
         show_json(keys)
         return
     show_table(
-        ["Name", "=Id and prefix", "=Created", "=Expires"],
+        ["Name, id and prefix", "=Created,\nexpires", "=Last used", ">Today"],
         (
             [
-                each["name"],
-                f"{each['id']}\n{each['prefix']}",
-                day(each["created_at"]),
-                _end(each),
+                f"{each['name']}\n{each['id']}\n{each['prefix']}",
+                f"{day(each['created_at'])}\n{_end(each)}",
+                last_used(each),
+                calls_today(each),
             ]
             for each in keys["items"]
         ),
@@ -67,7 +78,7 @@ def list_(group: Group, json: Json = False) -> None:
 
 @app.command()
 def show(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")],
+    key_id: Id,
     json: Json = False,
 ) -> None:
     """Show one API key, and which triggers accept it."""
@@ -82,6 +93,21 @@ def show(
         ([f"{each['flow']}\n{each['description']}", each["id"]] for each in key["triggers"]),
         empty="No trigger accepts it.",
     )
+
+
+@app.command()
+def limit(
+    key_id: Id,
+    *,
+    rate: Rate = None,
+    burst: Burst = None,
+    in_flight: InFlight = None,
+    json: Json = False,
+) -> None:
+    """Change an API key's own limits; "none" takes one away: that of its group holds."""
+    body = limits.change(rate=rate, burst=burst, in_flight=in_flight)
+    key = client.find().patch("keys", key_id, body=body)
+    show_json(key) if json else show_fields(_fields(key))
 
 
 def _end(key: Document) -> str:
@@ -99,4 +125,4 @@ def _fields(key: Document) -> dict[str, str]:
     }
     if key["revoked_at"]:
         fields["revoked"] = moment(key["revoked_at"])
-    return fields
+    return {**fields, **limits.fields(key), **usage_fields(key)}

@@ -27,7 +27,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
     """Print a listing; a cell too wide for its column goes on below, nothing is cut.
 
     Args:
-        columns: the headings; those that start with "=" are never broken.
+        columns: the headings; those that start with "=" are never broken, nor those with ">",
+            which are numbers.
         rows: the cells, as many as columns.
         empty: what is said when there are no rows.
     """
@@ -38,7 +39,10 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
-            Text(column.removeprefix("=")), overflow="fold", no_wrap=column.startswith("=")
+            Text(column.lstrip("=>")),
+            overflow="fold",
+            no_wrap=column.startswith(("=", ">")),
+            justify="right" if column.startswith(">") else "left",
         )
     for row in rows:
         table.add_row(*map(Text, row))  # Text: names are not markup
@@ -51,6 +55,27 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
 def moment(text: str | None) -> str:
     """Shorten a moment of the API, for example "2027-01-31T09:30:00.123Z", to its minute."""
     return "never" if text is None else f"{text[:10]} {text[11:16]} UTC"
+
+
+def last_used(thing: Document) -> str:
+    """Say when a key or trigger was last used, in two short lines."""
+    if thing["calls_today"] is None:
+        return "unknown"
+    text = thing["last_used_at"]
+    return "never" if text is None else f"{text[:10]}\n{text[11:16]} UTC"
+
+
+def calls_today(thing: Document) -> str:
+    """Say how often a key or trigger was used since midnight UTC."""
+    return "?" if thing["calls_today"] is None else str(thing["calls_today"])
+
+
+def usage_fields(thing: Document) -> dict[str, str]:
+    """Say both, for one key or trigger."""
+    return {
+        "last used": last_used(thing).replace("\n", " "),
+        "calls today": "unknown" if thing["calls_today"] is None else calls_today(thing),
+    }
 
 
 def day(text: str | None) -> str:

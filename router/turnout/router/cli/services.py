@@ -33,9 +33,16 @@ def ingress(
     port: Annotated[
         int | None, typer.Option(help="The port to listen on; else TURNOUT_INGRESS_PORT.")
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="How many share the port; from 2 on, SIGHUP replaces them all."),
+    ] = 1,
 ) -> None:
     """Run the HTTP face: takes calls and hands them to RabbitMQ."""
-    import_module("turnout.ingress.service").main(host, port)
+    if processes == 1:
+        import_module("turnout.ingress.service").main(host, port)
+    else:
+        import_module("turnout.ingress.processes").main(processes, host, port)
 
 
 def router() -> None:

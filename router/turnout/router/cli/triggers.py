@@ -4,12 +4,25 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client
+from turnout.router.cli import client, limits
 from turnout.router.cli.arguments import flow_address
-from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
+from turnout.router.cli.limits import Burst, MaxBody, Rate
+from turnout.router.cli.output import (
+    Document,
+    Json,
+    calls_today,
+    last_used,
+    moment,
+    show_fields,
+    show_json,
+    show_table,
+    usage_fields,
+)
 from turnout.shared import names
 
 app = typer.Typer(help="HTTP triggers: the URLs that start flows.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The trigger's id: trg_…")]
 
 
 @app.command()
@@ -34,6 +47,9 @@ def create(
             "--key-in-query", help="Accept the key as ?api_key=, where access logs keep it."
         ),
     ] = False,
+    rate: Rate = None,
+    burst: Burst = None,
+    max_body: MaxBody = None,
     json: Json = False,
 ) -> None:
     """Make an HTTP trigger of a flow, with a new routing key."""
@@ -48,6 +64,7 @@ def create(
             "keys": key or None,
             "methods": [each.upper() for each in method] if method else None,
             "key_in_query": key_in_query,
+            "limits": limits.read(rate=rate, burst=burst, max_body=max_body),
         },
     )
     show_json(trigger) if json else _show(trigger)
@@ -69,13 +86,14 @@ def list_(
         show_json(triggers)
         return
     show_table(
-        ["Flow and description", "=Id", "=Route", "=State"],
+        ["Flow, description and id", "=Route", "=State", "=Last used", ">Today"],
         (
             [
-                f"{each['group']}/{each['flow']}\n{each['description']}",
-                each["id"],
+                f"{each['group']}/{each['flow']}\n{each['description']}\n{each['id']}",
                 names.redact(each["routing_key"]),
                 _state(each),
+                last_used(each),
+                calls_today(each),
             ]
             for each in triggers["items"]
         ),
@@ -85,11 +103,26 @@ def list_(
 
 @app.command()
 def show(
-    trigger_id: Annotated[str, typer.Argument(metavar="ID", help="The trigger's id: trg_…")],
+    trigger_id: Id,
     json: Json = False,
 ) -> None:
     """Show one HTTP trigger, with its URL."""
     trigger = client.find().get("triggers", trigger_id)
+    show_json(trigger) if json else _show(trigger)
+
+
+@app.command()
+def limit(
+    trigger_id: Id,
+    *,
+    rate: Rate = None,
+    burst: Burst = None,
+    max_body: MaxBody = None,
+    json: Json = False,
+) -> None:
+    """Change an HTTP trigger's own limits; "none" takes one away."""
+    body = limits.change(rate=rate, burst=burst, max_body=max_body)
+    trigger = client.find().patch("triggers", trigger_id, body=body)
     show_json(trigger) if json else _show(trigger)
 
 
@@ -115,5 +148,7 @@ def _show(trigger: Document) -> None:
             else ", ".join(f"{each['name']} ({each['id']})" for each in keys),
             "key in query": "accepted" if trigger["key_in_query"] else "refused",
             "created": moment(trigger["created_at"]),
+            **limits.fields(trigger),
+            **usage_fields(trigger),
         }
     )
