@@ -7,9 +7,9 @@
 
 How exact it is. All processes together never let more pass than `burst` and `rate` * time, while
 Redis answers. A call may be refused too early by the tokens that other processes hold without using
-them: at most a quarter of the burst each, for at most two seconds, after which they are given back.
-Well below the limit no call waits for Redis. When Redis does not answer, each process by itself
-holds to the limit.
+them: at most a quarter of the burst each, or one, and for at most three seconds. They are given
+back within two, and an empty bucket is looked into again after one. Well below the limit no call
+waits for Redis. When Redis does not answer, each process by itself holds to the limit.
 """
 
 import asyncio
@@ -20,6 +20,10 @@ from turnout.shared.batch import Batch, Unavailable
 
 #: Seconds after which tokens that nobody used are given back.
 _IDLE = 1.0
+
+#: Seconds after which an empty bucket is looked into again: others may have given tokens back, and
+#: its limit may be another one.
+_AGAIN = 1.0
 
 # The bucket is a hash: how many tokens it held, and when. Reply: tokens given, and milliseconds
 # until there is another one. A negative number of tokens gives them back.
@@ -44,7 +48,17 @@ return {given, math.ceil(math.max(0, 1 - level) / rate * 1000)}
 class _Bucket:
     """The tokens of one bucket that this process holds."""
 
-    __slots__ = ("asking", "burst", "empty_until", "few", "filled", "rate", "tokens", "used")
+    __slots__ = (
+        "again",
+        "asking",
+        "burst",
+        "empty_until",
+        "few",
+        "filled",
+        "rate",
+        "tokens",
+        "used",
+    )
 
     def __init__(self) -> None:
         self.rate = 1.0
@@ -57,6 +71,9 @@ class _Bucket:
         self.filled = float("-inf")
         """When tokens last came, as the time of the event loop."""
         self.empty_until = float("-inf")
+        """When there may be another token, after there was none."""
+        self.again = float("-inf")
+        """When Redis is asked again, after there was none."""
         self.asking: asyncio.Task[None] | None = None
 
 
@@ -93,13 +110,13 @@ class Rates:
         bucket.rate, bucket.burst = rate, burst
         bucket.used = now = self._loop.time()
         while not bucket.tokens:
-            if bucket.empty_until > now:
+            if bucket.again > now:
                 return bucket.empty_until - now
             # Shielded: others wait for the same tokens.
             await asyncio.shield(self._fetch(name, bucket))
             now = self._loop.time()
         bucket.tokens -= 1
-        if bucket.tokens <= bucket.few and bucket.empty_until <= now:
+        if bucket.tokens <= bucket.few and bucket.again <= now:
             self._fetch(name, bucket)
         return 0.0
 
@@ -107,38 +124,53 @@ class Rates:
         """Give back what is not used, for ever."""
         while True:
             await asyncio.sleep(_IDLE)
-            before = self._loop.time() - _IDLE
+            now = self._loop.time()
             for name, bucket in list(self._buckets.items()):
-                if bucket.used < before and bucket.asking is None:
+                if bucket.asking is not None or bucket.used > now - _IDLE:
+                    continue
+                if bucket.tokens:
+                    bucket.asking = self._loop.create_task(self._give_back(name, bucket))
+                elif bucket.filled < now - bucket.burst / bucket.rate:
+                    # It would be full by now, as a new one is.
                     del self._buckets[name]
-                    if bucket.tokens:
-                        self._ask(name, bucket, -bucket.tokens)
 
     def _fetch(self, name: str, bucket: _Bucket) -> asyncio.Task[None]:
-        """Fetch tokens, unless that is under way."""
+        """Fetch tokens, unless Redis is being asked already."""
         if bucket.asking is None:
             bucket.asking = self._loop.create_task(self._fill(name, bucket))
         return bucket.asking
 
     async def _fill(self, name: str, bucket: _Bucket) -> None:
+        wanted = max(1, bucket.burst // 4 - bucket.tokens)
         try:
-            given, milliseconds = await self._ask(name, bucket, max(1, bucket.burst // 4))
+            given, milliseconds = await self._ask(name, bucket, wanted)
             wait = max(1, milliseconds) / 1000
         except Unavailable:
             given, wait = self._make(bucket)
         finally:
             bucket.asking = None
+        now = self._loop.time()
         if given:
             bucket.tokens += given
-            bucket.few = given / 2
-            bucket.filled = self._loop.time()
+            bucket.few = bucket.tokens / 2
+            bucket.filled = now
         else:
-            bucket.empty_until = self._loop.time() + wait
+            bucket.empty_until = now + wait
+            bucket.again = now + min(wait, _AGAIN)
+
+    async def _give_back(self, name: str, bucket: _Bucket) -> None:
+        tokens, bucket.tokens = bucket.tokens, 0
+        try:
+            await self._ask(name, bucket, -tokens)
+        except Unavailable:
+            bucket.tokens = tokens  # nobody else gets them either
+        finally:
+            bucket.asking = None
 
     def _make(self, bucket: _Bucket) -> tuple[int, float]:
         """Make the tokens of the time since the last ones, and say when there will be another."""
         passed = self._loop.time() - bucket.filled
-        made = min(bucket.burst, passed * bucket.rate)
+        made = max(0.0, min(bucket.burst - bucket.tokens, passed * bucket.rate))
         return int(made), (1 - made) / bucket.rate
 
     def _ask(self, name: str, bucket: _Bucket, wanted: int) -> asyncio.Future[list[int]]:

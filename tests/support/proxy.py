@@ -1,0 +1,113 @@
+"""A proxy before a real server, to trouble its connections one way at a time."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from yarl import URL
+
+
+class Proxy:
+    """Passes bytes between clients and a server, until it is told otherwise.
+
+    Args:
+        url: of the server.
+
+    Attributes:
+        url: of the server, through the proxy.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._target = URL(url)
+        self.url = ""
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._losing = False
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def up(self) -> None:
+        """Take connections; the port stays the same."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        self.url = str(self._target.with_host("127.0.0.1").with_port(self._port))
+
+    def down(self) -> None:
+        """Reset all connections, and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset all connections; new ones are taken."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def freeze(self) -> None:
+        """Keep all connections open, and pass nothing."""
+        self._passing.clear()
+
+    def thaw(self) -> None:
+        """Pass what was held back, and all that follows."""
+        self._passing.set()
+
+    def lose_a_reply(self) -> None:
+        """Reset all connections instead of passing the next bytes that the server sends."""
+        self._losing = True
+
+    async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.down()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(
+                self._target.host, self._target.port
+            )
+            self._writers.add(far_writer)
+            back = asyncio.create_task(self._pass(far_reader, writer, is_reply=True))
+            try:
+                await self._pass(reader, far_writer, is_reply=False)
+            finally:
+                back.cancel()
+                far_writer.transport.abort()
+                self._writers.discard(far_writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # either end has gone, or the test is over
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._passing.wait()
+                if is_reply and self._losing:
+                    self._losing = False
+                    self.cut()
+                    return
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        writer.transport.abort()
