@@ -1,15 +1,15 @@
 """What passes and what does not: counted here, and added to the cache each second.
 
-A second's counts are added exactly once: they carry a number, and what Redis has added already it
-does not add again. When Redis does not answer they are kept, with all that follow, for as long as
-this process lives.
+Counts are added exactly once: those of one command carry a number, and what Redis has added already
+it does not add again. When Redis does not answer they are kept, with all that follow, for as long
+as this process lives.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal
+from itertools import islice
+from typing import Literal, NamedTuple
 
 from turnout.shared import names
 from turnout.shared.batch import Batch, Unavailable
@@ -23,18 +23,28 @@ _KEPT: dict[Literal["minute", "hour", "day"], int] = {
     "day": 40 * 86400,
 }
 
-# ARGV: the number of these counts, then (hash, field, count, seconds to keep the hash) ...
+# ARGV: the number of these counts, then (hash, field, seconds to keep the hash, count) ...
+# The number is noted first: what Redis cannot add fails once, and not each second anew.
 _ADD = """
 if tonumber(redis.call('get', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return end
-for at = 2, #ARGV, 4 do
-  redis.call('hincrby', ARGV[at], ARGV[at + 1], ARGV[at + 2])
-  redis.call('expire', ARGV[at], ARGV[at + 3])
-end
 redis.call('set', KEYS[1], ARGV[1], 'EX', 86400)
+for at = 2, #ARGV, 4 do
+  redis.call('hincrby', ARGV[at], ARGV[at + 1], ARGV[at + 3])
+  redis.call('expire', ARGV[at], ARGV[at + 2])
+end
 """
 
 #: Counts in one command: a script holds up the cache while it runs.
 _MOST = 1000
+
+
+class _Place(NamedTuple):
+    """Where the cache counts something."""
+
+    hash: str
+    field: str
+    seconds: int
+    """For which the hash is kept."""
 
 
 class Counts:
@@ -50,8 +60,11 @@ class Counts:
         self._marker = names.counted(process)
         self._accepted: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[tuple[str, str, str]] = Counter()
+        self._used: dict[str, int] = {}
+        self._unwritten: Counter[_Place] = Counter()
         self._number = 0
-        self._unwritten: list[list[str | int]] = []
+        self._sent: list[str | int] = []
+        """The number and the counts that Redis may have added, or not."""
 
     def accepted(self, trigger_id: str, key_id: str) -> None:
         """Count an accepted call."""
@@ -69,36 +82,37 @@ class Counts:
 
     async def write(self) -> None:
         """Write what was counted since the last time, and what could not be written before."""
-        now = datetime.now(UTC)
-        rows = [*self._usage_rows(now), *self._refusal_rows(now)]
-        used = self._used(now)
-        self._accepted.clear()
-        self._refused.clear()
-        for begin in range(0, len(rows), _MOST):
-            self._number += 1
-            counts = [word for row in rows[begin : begin + _MOST] for word in row]
-            self._unwritten.append([self._number, *counts])
+        self._collect(datetime.now(UTC))
         try:
-            while self._unwritten:
-                await self._batch.execute("EVAL", _ADD, 1, self._marker, *self._unwritten[0])
-                del self._unwritten[0]
-            if used:
+            while self._sent or self._unwritten:
+                self._sent = self._sent or self._next()
+                await self._batch.execute("EVAL", _ADD, 1, self._marker, *self._sent)
+                self._sent = []
+            if self._used:
+                used = [word for each in self._used.items() for word in each]
                 await self._batch.execute("HSET", names.LAST_USED, *used)
+                self._used.clear()
         except Unavailable:
             return  # the next second tries again
 
-    def _usage_rows(self, now: datetime) -> Iterator[tuple[str, str, int, int]]:
+    def _collect(self, now: datetime) -> None:
+        """Take what was counted since the last time as counts of this moment."""
         for unit, seconds in _KEPT.items():
             name = names.usage(now, unit)
-            for (trigger_id, key_id), count in self._accepted.items():
-                yield name, f"{trigger_id} {key_id}", count, seconds
-
-    def _refusal_rows(self, now: datetime) -> Iterator[tuple[str, str, int, int]]:
+            for pair, count in self._accepted.items():
+                self._unwritten[_Place(name, " ".join(pair), seconds)] += count
         name = names.refused(now)
         for fields, count in self._refused.items():
-            yield name, " ".join(fields), count, _KEPT["day"]
-
-    def _used(self, now: datetime) -> list[str | int]:
+            self._unwritten[_Place(name, " ".join(fields), _KEPT["day"])] += count
         at = int(now.timestamp())
-        identifiers = {each for pair in self._accepted for each in pair}
-        return [word for identifier in identifiers for word in (identifier, at)]
+        self._used.update((each, at) for pair in self._accepted for each in pair)
+        self._accepted.clear()
+        self._refused.clear()
+
+    def _next(self) -> list[str | int]:
+        """Take some of the counts that were not sent, and give them their number."""
+        self._number += 1
+        words: list[str | int] = [self._number]
+        for place in list(islice(self._unwritten, _MOST)):
+            words += (*place, self._unwritten.pop(place))
+        return words

@@ -97,8 +97,10 @@ class Refused:
             told = {name: value for name, value in kind._asdict().items() if value}
             logger.info("calls refused", calls=calls, **told)
         try:
-            for each in noted:
-                words = [word for pair in each.items() for word in pair]
-                await self._batch.execute("XADD", names.REFUSED, "MAXLEN", "~", _KEPT, "*", *words)
+            await asyncio.gather(*map(self._add, noted))
         except Unavailable:
             return
+
+    def _add(self, entry: dict[str, str]) -> asyncio.Future[bytes]:
+        words = [word for pair in entry.items() for word in pair]
+        return self._batch.execute("XADD", names.REFUSED, "MAXLEN", "~", _KEPT, "*", *words)
