@@ -263,4 +263,5 @@ async def test_a_reply_that_is_lost_costs_tokens_and_never_makes_any(
     count += await passed(rates, 0.01, 100)
     assert count <= 101
     level = await redis.hget(names.rate("key", "k"), "level")
+    assert level is not None
     assert float(level) + count <= 101
