@@ -23,7 +23,7 @@ class Limits:
     rate: float | None = None
     """Calls a second."""
     burst: int | None = None
-    """Calls at once, above the rate."""
+    """Calls at once, even above the rate."""
     in_flight: int | None = None
     """Calls under way in one process."""
     max_body_bytes: int | None = None
