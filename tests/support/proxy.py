@@ -15,15 +15,18 @@ class Proxy:
 
     Attributes:
         url: of the server, through the proxy.
+        held: how many pieces of what the server sent are held back.
     """
 
     def __init__(self, url: str) -> None:
         self._target = URL(url)
         self.url = ""
+        self.held = 0
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._passing = asyncio.Event()
-        self._passing.set()
+        self._requests = asyncio.Event()
+        self._replies = asyncio.Event()
+        self.thaw()
         self._losing = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,11 +50,17 @@ class Proxy:
 
     def freeze(self) -> None:
         """Keep all connections open, and pass nothing."""
-        self._passing.clear()
+        self._requests.clear()
+        self._replies.clear()
+
+    def hold_replies(self) -> None:
+        """Keep all connections open, and pass only what clients send."""
+        self._replies.clear()
 
     def thaw(self) -> None:
         """Pass what was held back, and all that follows."""
-        self._passing.set()
+        self._requests.set()
+        self._replies.set()
 
     def lose_a_reply(self) -> None:
         """Reset all connections instead of passing the next bytes that the server sends."""
@@ -101,7 +110,9 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(65536):
-                await self._passing.wait()
+                self.held += is_reply
+                await (self._replies if is_reply else self._requests).wait()
+                self.held -= is_reply
                 if is_reply and self._losing:
                     self._losing = False
                     self.cut()
