@@ -2,9 +2,7 @@
 
 from turnout.router.registry.keys import ApiKey
 from turnout.router.registry.triggers import Trigger
-
-#: How many characters of a routing key ingress tells of.
-ROUTE_LENGTH = 6
+from turnout.shared import names
 
 
 class Directory:
@@ -19,7 +17,7 @@ class Directory:
         self._keys = {name: key for key in keys for name in (key.id, key.prefix)}
         self._triggers: dict[str, Trigger | None] = {each.id: each for each in triggers}
         for each in triggers:
-            route = each.routing_key[:ROUTE_LENGTH]
+            route = names.redact(each.routing_key)
             # Two that begin alike cannot be told apart.
             self._triggers[route] = None if route in self._triggers else each
 
@@ -29,4 +27,4 @@ class Directory:
 
     def trigger(self, trigger_id: str, route: str = "") -> Trigger | None:
         """Find a trigger by its id or else by the first characters of its routing key."""
-        return self._triggers.get(trigger_id or route)
+        return self._triggers.get(trigger_id or names.redact(route))
