@@ -174,12 +174,14 @@ class System:
         """The first worker."""
         return self.workers[0]
 
-    def add_ingress(self) -> Service:
-        """Add an ingress, not yet started."""
+    def add_ingress(self, *arguments: str) -> Service:
+        """Add an ingress with some options of its command, not yet started."""
         (port,) = ports.free_ports(1)
         environment = {"TURNOUT_INGRESS_PORT": str(port)}
         name = f"ingress-{len(self.ingresses) + 1}"
-        service = Service(f"http://127.0.0.1:{port}", self._command(["ingress"], name, environment))
+        service = Service(
+            f"http://127.0.0.1:{port}", self._command(["ingress", *arguments], name, environment)
+        )
         self.ingresses.append(service)
         return service
 

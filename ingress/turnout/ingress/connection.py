@@ -79,6 +79,8 @@ class Server(web.Server):
         sender, so one that is silent has `patience` seconds to send another.
         """
         self._draining = True
+        # What was accepted in the last moment becomes a connection in the next turn of the loop.
+        await asyncio.sleep(0)
         self._note_empty()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):

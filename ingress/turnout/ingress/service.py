@@ -7,7 +7,7 @@ import secrets
 
 from aiohttp import web
 
-from turnout.ingress import responses
+from turnout.ingress import address, responses
 from turnout.ingress.accept import Acceptor
 from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
@@ -23,7 +23,6 @@ from turnout.ingress.refused import Refused
 from turnout.ingress.settings import IngressSettings
 from turnout.shared import cache, log, service
 from turnout.shared.batch import Batch
-from turnout.shared.errors import AddressTaken
 from turnout.shared.publisher import Publisher
 
 logger = log.get(__name__)
@@ -95,18 +94,19 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.ingress_host, settings.ingress_port)
-        await site.start()
-        logger.info("ingress takes calls", address=site.name)
+        sites = [
+            web.SockSite(runner, each, backlog=address.BACKLOG)
+            for each in service.sockets() or address.bind(settings)[0]
+        ]
+        for site in sites:
+            await site.start()
+        logger.info("ingress takes calls", address=sites[0].name)
+        service.ready()
         await service.until(stop, lookup.run(), rates.run(), counts.run(), refused.run())
         logger.info("ingress stops")
-        await site.stop()
+        for site in sites:
+            await site.stop()
         await server.drain(_SILENCE)
-    except OSError as error:
-        raise AddressTaken(
-            f"ingress cannot listen on {settings.ingress_host}:{settings.ingress_port} "
-            f"({error.strerror}): set TURNOUT_INGRESS_HOST or TURNOUT_INGRESS_PORT"
-        ) from None
     finally:
         await runner.cleanup()
         await publisher.close()

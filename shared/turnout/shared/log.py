@@ -59,6 +59,11 @@ def configure(level: str = "info", form: Literal["console", "json"] = "json") ->
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def always(**fields: object) -> None:
+    """Put fields on every line that this process logs; called before there is an event loop."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
 def get(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module; pass what varies as keyword arguments."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)

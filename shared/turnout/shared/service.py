@@ -1,18 +1,23 @@
 """How a service runs: settings, logging, an event loop, and the signal that ends it."""
 
 import asyncio
+import os
 import signal
+import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import uvloop
 
-from turnout.shared import log
+from turnout.shared import log, parent
 from turnout.shared.errors import SettingsError, TurnoutError
 from turnout.shared.settings import Settings, load
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
+
+#: Seconds after which what was cancelled, and has not ended, is cancelled again.
+_CANCELLING = 0.5
 
 
 def run(
@@ -21,6 +26,8 @@ def run(
     **given: object,
 ) -> None:
     """Run a service until SIGTERM or SIGINT; exit with 2 for wrong settings, 1 for a failure.
+
+    Under a supervisor it ends with that too, and SIGHUP, which is meant for that, does nothing.
 
     Args:
         settings_class: what the service reads from the environment.
@@ -34,6 +41,8 @@ def run(
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     log.configure(settings.log_level, settings.log_format)
+    if (supervisor := parent.find()) is not None:
+        log.always(slot=supervisor.slot, pid=os.getpid())
     try:
         uvloop.run(_until_signal(settings, serve))
     except TurnoutError as error:
@@ -49,7 +58,22 @@ async def _until_signal(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if (supervisor := parent.find()) is not None:
+        supervisor.on_end(stop.set)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     await serve(settings, stop)
+
+
+def ready() -> None:
+    """Tell the supervisor, if there is one, that this process does its work."""
+    if (supervisor := parent.find()) is not None:
+        supervisor.say_ready()
+
+
+def sockets() -> Sequence[socket.socket]:
+    """Return the sockets that a supervisor has given us to listen on."""
+    supervisor = parent.find()
+    return supervisor.sockets if supervisor is not None else ()
 
 
 async def until(stop: asyncio.Event, *background: Coroutine[Any, Any, None]) -> None:
@@ -64,6 +88,10 @@ async def until(stop: asyncio.Event, *background: Coroutine[Any, Any, None]) -> 
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
+        # Again and again: up to Python 3.11 a cancelled asyncio.wait_for, as in redis-py, goes on
+        # as if nothing had been, when what it waits for ends in the same turn of the loop.
+        while not all(task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CANCELLING)
         await asyncio.gather(*tasks, return_exceptions=True)
