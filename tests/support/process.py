@@ -19,17 +19,18 @@ _ROOTS = ("ingress", "router", "workers", "shared")
 
 
 class Command:
-    """`turnout …` as a child process.
+    """`turnout …`, or another program of ours, as a child process.
 
     Leaving its context stops it: with SIGTERM, and SIGKILL after the grace.
 
     Args:
-        arguments: what follows `turnout`.
+        arguments: what follows `turnout`, or the program.
         environment: the variables that it gets besides those of the tests; TURNOUT_* of the
             machine do not reach it.
         directory: where it runs, and for its log; a second command there needs another name.
         name: of the log.
         grace: seconds that it may take to stop.
+        program: what Python runs; default: `turnout`.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class Command:
         directory: Path,
         name: str = "turnout",
         grace: float = 15.0,
+        program: Sequence[str] = ("-m", "turnout.router.cli"),
     ) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TURNOUT_")}
         self._process = Process(
-            [sys.executable, "-m", "turnout.router.cli", *arguments],
+            [sys.executable, *program, *arguments],
             environment={
                 **inherited,
                 "PYTHONPATH": os.pathsep.join(str(ROOT / root) for root in _ROOTS),
@@ -149,3 +151,19 @@ class Command:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process has started, and that run."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {each for each in map(int, listed) if runs(each)}
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process has not ended; one that nobody waited for has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    # The second field, the command, may hold spaces and parentheses; see proc(5).
+    return stat.rpartition(")")[2].split()[0] != "Z"

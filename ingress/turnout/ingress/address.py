@@ -1,5 +1,6 @@
 """The address on which calls are taken."""
 
+import contextlib
 import socket
 from typing import Any
 
@@ -24,21 +25,24 @@ def bind(settings: IngressSettings, slots: int = 1) -> list[list[socket.socket]]
     """
     host, port = settings.ingress_host, settings.ingress_port
     slotted: list[list[socket.socket]] = [[] for _ in range(slots)]
-    try:
-        for family, address in _addresses(host, port):
-            listening = _bind(family, address)
-            listening.listen(BACKLOG)
-            # Not before: until here it was to be refused where others share the port.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            first, *others = slotted
-            first.append(listening)
-            for each in others:
-                each.append(_bind(family, listening.getsockname(), share=True))
-    except OSError as error:
-        raise AddressTaken(
-            f"ingress cannot listen on {host}:{port} ({error.strerror}): "
-            "set TURNOUT_INGRESS_HOST or TURNOUT_INGRESS_PORT"
-        ) from None
+    first, *others = slotted
+    with contextlib.ExitStack() as undo:
+        try:
+            for family, address in _addresses(host, port):
+                listening = undo.enter_context(_bind(family, address))
+                listening.listen(BACKLOG)
+                # Not before: until here it was to be refused where others share the port.
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                first.append(listening)
+                for each in others:
+                    bound = _bind(family, listening.getsockname(), share=True)
+                    each.append(undo.enter_context(bound))
+        except OSError as error:
+            raise AddressTaken(
+                f"ingress cannot listen on {host}:{port} ({error.strerror}): "
+                "set TURNOUT_INGRESS_HOST or TURNOUT_INGRESS_PORT"
+            ) from None
+        undo.pop_all()
     return slotted
 
 
@@ -55,11 +59,15 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
 
 def _bind(family: socket.AddressFamily, address: Any, *, share: bool = False) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
-    # Connections of an earlier process that linger are no obstacle.
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
-    if family == socket.AF_INET6:
-        # As for all of the machine's addresses, IPv4 has a socket of its own.
-        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    bound.bind(address)
+    try:
+        # Connections of an earlier process that linger are no obstacle.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
+        if family == socket.AF_INET6:
+            # Of all of the machine's addresses, those of IPv4 have a socket of their own.
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
     return bound
