@@ -46,7 +46,7 @@ class Bodies:
         try:
             async with asyncio.timeout(self._timeout):
                 refusal = await self._read_into(parts, request, limit)
-        except (web.RequestPayloadError, ClientError, asyncio.IncompleteReadError):
+        except (web.RequestPayloadError, ClientError, ConnectionError, asyncio.IncompleteReadError):
             refusal = responses.BAD_BODY
         except TimeoutError:
             refusal = responses.BODY_TIMEOUT
