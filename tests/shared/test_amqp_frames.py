@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header
 
-from turnout.shared.amqp import content_frames, publish_method, table
+from turnout.shared.amqp import message_frames, publish_method, table
 
 
 def unmarshal(data: bytes) -> list[frame.FrameTypes]:
@@ -25,16 +25,15 @@ def unmarshal(data: bytes) -> list[frame.FrameTypes]:
     ),
 )
 def test_another_client_reads_what_we_write(content: bytes, headers: dict[str, str | int]) -> None:
-    data = publish_method(3, "exchange", "key") + b"".join(
-        content_frames(
-            3,
-            50,
-            content,
-            message_id=b"id.1",
-            timestamp=1_700_000_000,
-            kind=b"kind",
-            headers=table(headers) if headers else b"",
-        )
+    data = message_frames(
+        publish_method(3, "exchange", "key"),
+        3,
+        50,
+        content,
+        message_id=b"id.1",
+        timestamp=1_700_000_000,
+        kind=b"kind",
+        headers=table(headers) if headers else b"",
     )
     method, properties, *bodies = unmarshal(data)
     assert isinstance(method, commands.Basic.Publish)

@@ -136,7 +136,8 @@ class Acceptor:
         routed = self._publisher.publish(
             names.TRIGGERS, event.routing_key, encoded, kind=envelope.TYPE
         )
-        in_queue, in_archive = await routed, await archived
+        # The archive is usually the later one: then nobody is woken twice.
+        in_archive, in_queue = await archived, await routed
         if in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED:
             self._counts.accepted(event.trigger_id, event.key_id)
             return responses.accepted(event.event_id)

@@ -1,6 +1,7 @@
 """HTTP answers, built for speed: they leave in one piece."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
@@ -27,7 +28,7 @@ class Answer:
         closes: whether the connection is closed after it.
     """
 
-    __slots__ = ("_body", "_head", "_length", "closes", "keep_alive")
+    __slots__ = ("_body", "_head", "closes", "keep_alive")
 
     def __init__(
         self,
@@ -36,12 +37,10 @@ class Answer:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        # "Server" names neither aiohttp nor Python, whose versions are nobody's business.
-        self._head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nServer: turnout\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{lines}"
-        ).encode()
+        lines = ""
+        if headers:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._head = _head(int(status), content_type, len(body), lines)
         self._body = body
         self.closes = False
         self.keep_alive = True
@@ -71,3 +70,13 @@ class Answer:
     def for_server(self) -> web.StreamResponse:
         """Pass it to aiohttp, which asks for no more than it has."""
         return cast("web.StreamResponse", self)
+
+
+@lru_cache(maxsize=1000)
+def _head(status: int, content_type: str, length: int, lines: str) -> bytes:
+    """Return the status line and the headers, but for those that differ from call to call."""
+    # "Server" names neither aiohttp nor Python, whose versions are nobody's business.
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: turnout\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n{lines}"
+    ).encode()

@@ -41,21 +41,21 @@ def presented_key(headers: CIMultiDictProxy[str], query: str) -> Presented | Non
     Returns:
         None when there is no key, a malformed one, or two that differ: all look alike from outside.
     """
-    texts = {text for text in map(_from_authorization, headers.getall("Authorization", ())) if text}
-    texts.update(headers.getall("X-API-Key", ()))
+    texts = list(headers.getall("X-API-Key", ()))
+    texts += filter(None, map(_from_authorization, headers.getall("Authorization", ())))
     in_query = False
     if not texts and QUERY_PARAMETER in query:
-        texts = {value for name, value in _pairs(query) if name == QUERY_PARAMETER}
+        texts = [value for name, value in _pairs(query) if name == QUERY_PARAMETER]
         in_query = True
-    if len(texts) != 1:
+    if not texts or texts.count(texts[0]) != len(texts):
         return None
-    (text,) = texts
+    text = texts[0]
     if not keys.is_well_formed(text):
         return None
     return Presented(keys.prefix(text), keys.digest(text), in_query)
 
 
-def without_credentials(query: str) -> str:
+def query_without_credentials(query: str) -> str:
     """Take the key out of a query string and leave everything else as it was sent."""
     if QUERY_PARAMETER not in query:
         return query
@@ -64,6 +64,11 @@ def without_credentials(query: str) -> str:
         for part, (name, value) in zip(query.split("&"), _pairs(query), strict=True)
         if not (name == QUERY_PARAMETER and keys.is_well_formed(value))
     )
+
+
+def headers_without_credentials(headers: CIMultiDictProxy[str]) -> tuple[tuple[str, str], ...]:
+    """Take away the headers that may carry a key; leave the others, in order, as they were sent."""
+    return tuple([each for each in headers.items() if each[0].lower() not in CREDENTIAL_HEADERS])
 
 
 def decide(

@@ -73,12 +73,8 @@ class Call:
             received_at=time.time_ns(),
             method=request.method,
             path=self.tail,
-            query=auth.without_credentials(request.rel_url.raw_query_string),
-            headers=tuple(
-                (name, value)
-                for name, value in headers.items()
-                if name.lower() not in auth.CREDENTIAL_HEADERS
-            ),
+            query=auth.query_without_credentials(request.rel_url.raw_query_string),
+            headers=auth.headers_without_credentials(headers),
             content_type=headers.get("Content-Type", ""),
             remote=request.remote or "",
             body=body,

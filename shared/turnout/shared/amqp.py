@@ -20,7 +20,6 @@ import asyncio
 import ssl
 import struct
 from collections import deque
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 
@@ -39,7 +38,9 @@ _HEAD = struct.Struct(">BHI")  # type, channel, size of the payload
 _METHOD = struct.Struct(">I")  # class and method id
 _CONFIRM = struct.Struct(">QB")  # delivery tag, bits
 _CONTENT = struct.Struct(">HHQ")  # class, weight, size of the body
-_CONTENT_HEAD = struct.Struct(">HxxQH")  # class, weight, size of the body, property flags
+#: Of a header frame: head, class, weight, size of the body, property flags.
+_CONTENT_FRAME = struct.Struct(">BHIHxxQH")
+_OTHER_PROPERTIES = 25  # bytes: those and the properties of fixed length, with all lengths
 _TAG = struct.Struct(">QB")  # delivery tag, redelivered
 _ACK = struct.Struct(">BHIIQBB")  # a whole Basic.Ack frame
 
@@ -504,7 +505,8 @@ def publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
     return frame.marshal(request, channel)
 
 
-def content_frames(
+def message_frames(
+    method: bytes,
     channel: int,
     frame_max: int,
     body: bytes,
@@ -513,10 +515,11 @@ def content_frames(
     timestamp: int,
     kind: bytes,
     headers: bytes = b"",
-) -> Sequence[bytes]:
-    """Return the header frame and the body frames of one persistent message.
+) -> bytes:
+    """Return all frames of one persistent message.
 
     Args:
+        method: the frame that they follow, see `publish_method`.
         channel: number of the channel.
         frame_max: greatest size of a frame in bytes.
         body: of the message.
@@ -528,24 +531,27 @@ def content_frames(
     flags = _DELIVERY_MODE | _MESSAGE_ID | _TIMESTAMP | _TYPE
     if headers:
         flags |= _HEADERS
-    payload = b"".join(
-        (
-            _CONTENT_HEAD.pack(commands.Basic.frame_id, len(body), flags),
-            headers,
-            _PERSISTENT,
-            len(message_id).to_bytes(),
-            message_id,
-            timestamp.to_bytes(8),
-            len(kind).to_bytes(),
-            kind,
-        )
-    )
-    frames = [_HEAD.pack(constants.FRAME_HEADER, channel, len(payload)), payload, _END]
+    size = len(body)
+    properties = len(headers) + len(message_id) + len(kind) + _OTHER_PROPERTIES
+    frames = [
+        method,
+        _CONTENT_FRAME.pack(
+            constants.FRAME_HEADER, channel, properties, commands.Basic.frame_id, size, flags
+        ),
+        headers,
+        _PERSISTENT,
+        len(message_id).to_bytes(),
+        message_id,
+        timestamp.to_bytes(8),
+        len(kind).to_bytes(),
+        kind,
+        _END,
+    ]
     most = frame_max - 8
-    for begin in range(0, len(body), most):
-        piece = body[begin : begin + most] if len(body) > most else body
+    for begin in range(0, size, most):
+        piece = body[begin : begin + most] if size > most else body
         frames += (_HEAD.pack(constants.FRAME_BODY, channel, len(piece)), piece, _END)
-    return frames
+    return b"".join(frames)
 
 
 def table(headers: dict[str, str | int]) -> bytes:

@@ -17,6 +17,11 @@ VERSION = 1
 #: The `type` property of the AMQP message.
 TYPE = "turnout.envelope"
 
+#: One for all calls, because making one takes time. Nearly all text can be written as UTF-8; the
+#: other packer takes any, and twice as long.
+_PACKER = msgpack.Packer()
+_ANY_TEXT_PACKER = msgpack.Packer(unicode_errors="surrogateescape")
+
 
 class Envelope(NamedTuple):
     """One event on its way to one run of a flow.
@@ -91,7 +96,11 @@ class Envelope(NamedTuple):
         }
         if self.extra:
             fields |= self.extra
-        packed: bytes = msgpack.packb(fields, unicode_errors="surrogateescape")
+        packed: bytes
+        try:
+            packed = _PACKER.pack(fields)
+        except UnicodeEncodeError:
+            packed = _ANY_TEXT_PACKER.pack(fields)
         return packed
 
     @classmethod

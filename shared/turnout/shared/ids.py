@@ -1,6 +1,6 @@
 """Identifiers: a prefix and a UUIDv7, so that they sort by the time they were made."""
 
-import os
+import random
 import time
 
 EVENT = "evt"
@@ -12,18 +12,20 @@ TRIGGER = "trg"
 WORKER = "wrk"
 TOKEN = "tok"
 
+_VARIANT = 0x2 << 62
+
 
 def new(prefix: str) -> str:
     """Make an identifier, for example `evt_0199b1c2d3e47f00a1b2c3d4e5f60718`.
 
     The text after the prefix is the hex of a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix time in
-    milliseconds, then version, variant and 74 random bits.
+    milliseconds, then version, variant and 74 random bits. It is unique, and no secret: it can be
+    guessed by whoever knows many others.
     """
     milliseconds = time.time_ns() // 1_000_000
-    tail = int.from_bytes(os.urandom(10))
-    tail = (tail & ~(0xF << 76)) | (0x7 << 76)
-    tail = (tail & ~(0x3 << 62)) | (0x2 << 62)
-    return f"{prefix}_{(milliseconds << 80) | tail:032x}"
+    # Python seeds its generator from the system, and again in a process that was forked.
+    random_a, random_b = random.getrandbits(12), random.getrandbits(62)
+    return f"{prefix}_{milliseconds:012x}7{random_a:03x}{_VARIANT | random_b:016x}"
 
 
 def same_uuid(identifier: str, prefix: str) -> str:

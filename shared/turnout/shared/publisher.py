@@ -31,7 +31,7 @@ from typing import NamedTuple
 from pamqp import commands
 
 from turnout.shared import log
-from turnout.shared.amqp import Channel, Link, content_frames, publish_method, table
+from turnout.shared.amqp import Channel, Link, message_frames, publish_method, table
 from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError
 
@@ -255,7 +255,8 @@ class Publisher:
             return future
         method = publish_method(channel.number, exchange, routing_key)
         tag = channel.last_tag + 1
-        content = content_frames(
+        message = message_frames(
+            method,
             channel.number,
             link.frame_max,
             body,
@@ -267,9 +268,7 @@ class Publisher:
         channel.last_tag = tag
         channel.bytes += size
         channel.sent[tag] = _Sent(future, size, loop.time() + self._deadline)
-        link.write(method)
-        for part in content:
-            link.write(part)
+        link.write(message)
         return future
 
     def _is_full(self, channel: _ConfirmChannel, size: int) -> bool:
