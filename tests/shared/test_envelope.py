@@ -41,6 +41,11 @@ def test_what_goes_in_comes_out(
     assert Envelope.decode(envelope.encode()) == envelope
 
 
+def test_a_replay_names_its_origin() -> None:
+    envelope = an_envelope(kind="replay", origin="run_0", replay="rpl_1")
+    assert Envelope.decode(envelope.encode()) == envelope
+
+
 def test_header_bytes_that_are_not_utf8_survive() -> None:
     envelope = an_envelope(headers=(("X-Name", "caf\udce9"),))
     assert Envelope.decode(envelope.encode()) == envelope

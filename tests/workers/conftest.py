@@ -19,7 +19,7 @@ from turnout.router.declare import declare
 from turnout.router.registry import Flow, Snapshot
 from turnout.router.settings import RouterSettings
 from turnout.router.topology import Topology
-from turnout.shared import names
+from turnout.shared import names, outcome
 from turnout.shared.amqp import Channel, Delivery, Link
 from turnout.shared.envelope import Envelope
 from turnout.shared.outcome import Outcome
@@ -117,7 +117,7 @@ class Stage:
 
     def outcomes_of(self, envelope: Envelope) -> list[Outcome]:
         """Return the outcomes of an event so far."""
-        read = [Outcome.decode(each.body) for each in self._outcomes.deliveries]
+        read = [one for each in self._outcomes.deliveries for one in outcome.decode(each.body)]
         return [each for each in read if each.event_id == envelope.event_id]
 
     async def outcomes(self, envelope: Envelope, count: int = 1) -> list[Outcome]:

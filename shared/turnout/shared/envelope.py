@@ -64,6 +64,10 @@ class Envelope(NamedTuple):
     """W3C trace context."""
     reply_to: str | None = None
     """Cache channel on which somebody waits for the result."""
+    origin: str | None = None
+    """Of a replay: the run that it repeats."""
+    replay: str | None = None
+    """Of a replay: the operation that it belongs to, "rpl_…"."""
     extra: dict[str, Any] | None = None
     """Fields that a newer minor version wrote."""
 
@@ -94,6 +98,8 @@ class Envelope(NamedTuple):
             "traceparent": self.traceparent,
             "reply_to": self.reply_to,
         }
+        if self.origin is not None:
+            fields |= {"origin": self.origin, "replay": self.replay}
         if self.extra:
             fields |= self.extra
         packed: bytes
@@ -145,6 +151,8 @@ class Envelope(NamedTuple):
                 idempotency=fields.pop("idempotency"),
                 traceparent=fields.pop("traceparent"),
                 reply_to=fields.pop("reply_to"),
+                origin=fields.pop("origin", None),
+                replay=fields.pop("replay", None),
             )
         except KeyError as error:
             raise InvalidEnvelope(f"field {error} is missing") from None

@@ -11,6 +11,7 @@ KEY = "key"
 TRIGGER = "trg"
 WORKER = "wrk"
 TOKEN = "tok"
+REPLAY = "rpl"
 
 _VARIANT = 0x2 << 62
 

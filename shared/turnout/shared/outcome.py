@@ -1,26 +1,37 @@
-"""An outcome: what became of one attempt, published by the worker to `turnout.outcomes`."""
+"""Outcomes: what becomes of each run and attempt, published by workers to `turnout.outcomes`.
 
-from typing import Any, NamedTuple, Self
+One message carries many: a worker publishes those of one turn of its event loop together.
+
+    started ──▶ succeeded
+       ├──────▶ retrying     the next attempt waits in a delay bucket
+       └──────▶ dead         a dead letter is in turnout.dead
+    cancelled                it never started
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgpack
 
 from turnout.shared.errors import InvalidEnvelope
 
-VERSION = 1
+VERSION = 2
 
 #: The `type` property of the AMQP message.
-TYPE = "turnout.outcome"
+TYPE = "turnout.outcomes"
 
+STARTED = "started"
 SUCCEEDED = "succeeded"
 RETRYING = "retrying"
 DEAD = "dead"
+CANCELLED = "cancelled"
 
 
 class Outcome(NamedTuple):
     """What became of one attempt."""
 
     state: str
-    """succeeded, retrying or dead."""
+    """started, succeeded, retrying, dead or cancelled."""
     event_id: str
     run_id: str
     attempt: int
@@ -30,34 +41,38 @@ class Outcome(NamedTuple):
     started_at: int
     """Nanoseconds since the Unix epoch."""
     ended_at: int
+    """The same; 0 when it has only started."""
+    version: str = ""
+    """Of the flow's code, as its author names it."""
     redelivered: bool = False
     """The broker had handed out this attempt before: it may have run twice."""
     result: Any = None
     """What the flow returned, if it succeeded."""
     error: str | None = None
-    """The exception in one line, if it failed."""
+    """The exception in one line, if it failed; why, if it was cancelled."""
     traceback: str | None = None
     delay: int | None = None
     """Seconds until the next attempt, if there is one."""
+    logs: tuple[str, ...] = ()
+    """What a run once logged, for whoever waits for it."""
 
-    def encode(self) -> bytes:
-        """Return the bytes of the AMQP message body."""
-        packed: bytes = msgpack.packb({"v": VERSION, **self._asdict()})
-        return packed
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read the bytes of an AMQP message body.
+def encode(outcomes: Sequence[Outcome]) -> bytes:
+    """Return the bytes of one AMQP message body."""
+    packed: bytes = msgpack.packb((VERSION, outcomes))
+    return packed
 
-        Raises:
-            InvalidEnvelope: they are not an outcome, or of a newer version.
-        """
-        try:
-            fields = msgpack.unpackb(data)
-            version = fields.pop("v")
-            known = {name: fields[name] for name in cls._fields if name in fields}
-        except (KeyError, AttributeError, ValueError, msgpack.UnpackException) as error:
-            raise InvalidEnvelope(f"not an outcome: {error!r}") from None
-        if version != VERSION:
-            raise InvalidEnvelope(f"an outcome of version {version!r} instead of {VERSION}")
-        return cls(**known)
+
+def decode(data: bytes) -> list[Outcome]:
+    """Read the bytes of an AMQP message body; what a newer version appended is left out.
+
+    Raises:
+        InvalidEnvelope: they are not outcomes, or of another version.
+    """
+    try:
+        version, rows = msgpack.unpackb(data, use_list=False)
+        if version == VERSION:
+            return [Outcome(*row[: len(Outcome._fields)]) for row in rows]
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
+        raise InvalidEnvelope(f"not outcomes: {error!r}") from None
+    raise InvalidEnvelope(f"outcomes of version {version!r} instead of {VERSION}")

@@ -148,7 +148,7 @@ class Processor:
             body = envelope._replace(attempt=envelope.attempt + 1).encode()
             moved = await self._publish(consumer, names.delay(delay), body, TYPE)
         return moved and await self._publish(
-            consumer, names.OUTCOMES, report.encode(), outcome.TYPE
+            consumer, names.OUTCOMES, outcome.encode([report]), outcome.TYPE
         )
 
     async def _bury(
@@ -201,13 +201,13 @@ def _told(report: Outcome) -> dict[str, str | int | float]:
 def _encode(report: Outcome) -> bytes:
     """Encode an outcome with the flow's result as JSON carries it, or else how it looks."""
     if report.result is None:
-        return report.encode()
+        return outcome.encode([report])
     try:
         text = json.dumps(report.result, allow_nan=False)
         if len(text) <= _MOST_RESULT:
-            return report._replace(result=json.loads(text)).encode()
+            return outcome.encode([report._replace(result=json.loads(text))])
         reason = f"as JSON it has {len(text)} characters, more than {_MOST_RESULT}"
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run has succeeded
         reason = str(error)
     logger.warning("result is not kept", **_told(report), reason=reason)
-    return report._replace(result=reprlib.repr(report.result)).encode()
+    return outcome.encode([report._replace(result=reprlib.repr(report.result))])
