@@ -10,10 +10,14 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import make_app
+from turnout.router.depth import Depth
 from turnout.router.registry import Registry
+from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.router.topology import Missing
 from turnout.shared import keys
+from turnout.shared.publisher import Publisher
+from turnout.shared.replies import Replies
 
 
 @dataclass
@@ -66,6 +70,11 @@ class Admin:
             return document
 
 
+def once_of(client: Redis) -> RunOnce:
+    """Stand where test runs are started: without a broker, none is."""
+    return RunOnce(client, Depth(()), Publisher((), name="test"), Replies(client))
+
+
 @asynccontextmanager
 async def serve(registry: Registry, client: Redis) -> AsyncIterator[Admin]:
     """Serve the admin API on a free port of the loopback for the length of a context."""
@@ -73,7 +82,7 @@ async def serve(registry: Registry, client: Redis) -> AsyncIterator[Admin]:
     await registry.ensure_admin_token(token)
     broker = Broker(registry)
     settings = RouterSettings(public_url="https://hooks.example.org/")
-    runner = web.AppRunner(make_app(registry, broker, client, settings))
+    runner = web.AppRunner(make_app(registry, broker, client, once_of(client), settings))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]

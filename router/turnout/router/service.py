@@ -8,11 +8,15 @@ from aiohttp import ClientSession, web
 from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
+from turnout.router.depth import Depth
 from turnout.router.management import Management
 from turnout.router.registry import Registry
+from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.shared import cache, keys, log, service
 from turnout.shared.errors import AddressTaken
+from turnout.shared.publisher import Publisher
+from turnout.shared.replies import Replies
 
 logger = log.get(__name__)
 
@@ -49,7 +53,13 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 management.vhost_of(url),
             ),
         )
-        runner = web.AppRunner(api.make_app(registry, control, client, settings), access_log=None)
+        publisher = Publisher(settings.amqp_urls, name="turnout-router publishes")
+        await publisher.start()
+        depth = Depth(settings.amqp_urls)
+        replies = Replies(client)
+        once = RunOnce(client, depth, publisher, replies)
+        app = api.make_app(registry, control, client, once, settings)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
@@ -59,6 +69,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 stop,
                 control.watch_broker(),
                 control.watch_cache(),
+                replies.run(),
                 *([control.watch_workers()] if settings.auto_register else []),
             )
             logger.info("router stops")
@@ -69,6 +80,8 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             ) from None
         finally:
             await runner.cleanup()
+            await publisher.close()
+            await depth.close()
             await control.close()
             await client.aclose()
 

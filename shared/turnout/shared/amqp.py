@@ -54,7 +54,7 @@ _BASIC_NACK = commands.Basic.Nack.index
 
 # Property flags, in the order in which the properties follow.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE = 0x8000, 0x4000, 0x2000, 0x1000
-_MESSAGE_ID, _TIMESTAMP, _TYPE = 0x0080, 0x0040, 0x0020
+_PRIORITY, _MESSAGE_ID, _TIMESTAMP, _TYPE = 0x0800, 0x0080, 0x0040, 0x0020
 _PERSISTENT = b"\x02"
 
 _CAPABILITIES = {
@@ -515,6 +515,7 @@ def message_frames(
     timestamp: int,
     kind: bytes,
     headers: bytes = b"",
+    priority: int | None = None,
 ) -> bytes:
     """Return all frames of one persistent message.
 
@@ -527,19 +528,25 @@ def message_frames(
         timestamp: the property of that name, in seconds since the Unix epoch.
         kind: the property `type`, ASCII.
         headers: an encoded AMQP table, see `table`.
+        priority: the property of that name, 0 to 255.
     """
     flags = _DELIVERY_MODE | _MESSAGE_ID | _TIMESTAMP | _TYPE
-    if headers:
-        flags |= _HEADERS
     size = len(body)
     properties = len(headers) + len(message_id) + len(kind) + _OTHER_PROPERTIES
+    how = _PERSISTENT
+    if headers:
+        flags |= _HEADERS
+    if priority is not None:
+        flags |= _PRIORITY
+        properties += 1
+        how += priority.to_bytes()
     frames = [
         method,
         _CONTENT_FRAME.pack(
             constants.FRAME_HEADER, channel, properties, commands.Basic.frame_id, size, flags
         ),
         headers,
-        _PERSISTENT,
+        how,
         len(message_id).to_bytes(),
         message_id,
         timestamp.to_bytes(8),

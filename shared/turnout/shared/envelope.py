@@ -17,6 +17,11 @@ VERSION = 1
 #: The `type` property of the AMQP message.
 TYPE = "turnout.envelope"
 
+# What `kind` says: a call, a run repeated, or an operator's test.
+EVENT = "event"
+REPLAY = "replay"
+ONCE = "once"
+
 #: One for all calls, because making one takes time. Nearly all text can be written as UTF-8; the
 #: other packer takes any, and twice as long.
 _PACKER = msgpack.Packer()
@@ -56,7 +61,7 @@ class Envelope(NamedTuple):
     body: bytes
     attempt: int = 1
     """Which try this is, counted from 1."""
-    kind: str = "event"
+    kind: str = EVENT
     """event, replay or once."""
     idempotency: str | None = None
     """Hash of the idempotency key, scoped to the group."""

@@ -120,6 +120,15 @@ def idempotency(digest: str) -> str:
     return f"turnout:idempotency:{digest}"
 
 
+def reply(token: str) -> str:
+    """Name the channel on which one process waits for the outcomes of runs.
+
+    Args:
+        token: unguessable, because whoever knows the name can answer.
+    """
+    return f"turnout:reply:{token}"
+
+
 def worker(worker_id: str) -> str:
     """Name the cache entry in which one worker process announces itself."""
     return f"turnout:worker:{worker_id}"

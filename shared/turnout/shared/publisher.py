@@ -228,6 +228,7 @@ class Publisher:
         *,
         kind: str,
         headers: dict[str, str | int] | None = None,
+        priority: int | None = None,
     ) -> asyncio.Future[Confirm]:
         """Publish one persistent, mandatory message.
 
@@ -238,6 +239,7 @@ class Publisher:
             kind: the AMQP property `type`, ASCII.
             headers: AMQP headers of ours; what a client sent never becomes one, because RabbitMQ
                 routes by some of them (`CC`, `BCC`).
+            priority: 0 to 255, where the queue knows any.
 
         Returns:
             A future that ends with a `Confirm`, at the latest at the deadline. It never fails.
@@ -264,6 +266,7 @@ class Publisher:
             timestamp=int(time.time()),
             kind=kind.encode(),
             headers=table(headers) if headers else b"",
+            priority=priority,
         )
         channel.last_tag = tag
         channel.bytes += size

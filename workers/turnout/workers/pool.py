@@ -18,6 +18,7 @@ from turnout.shared.announcement import Announcement
 from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError, ChannelRefused
 from turnout.shared.publisher import Publisher
+from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
 from turnout.workers.flow import Flow
 from turnout.workers.processor import Processor
@@ -35,8 +36,16 @@ class Pool:
         self._flows = tuple(flows)
         self._settings = settings
         self._publisher = Publisher(settings.amqp_urls, name=f"{self._id} publishes")
+        self._board = cache.connect(settings.redis_url.get_secret_value())
+        answers = Answers(self._board)
         self._processors = [
-            Processor(each, self._publisher, worker_id=self._id, concurrency=settings.concurrency)
+            Processor(
+                each,
+                self._publisher,
+                answers,
+                worker_id=self._id,
+                concurrency=settings.concurrency,
+            )
             for each in flows.values()
         ]
         self._consumers: set[Consumer] = set()
@@ -66,6 +75,7 @@ class Pool:
             for task in tasks:  # closes the connection: what was acknowledged goes out before
                 task.cancel()
         await self._publisher.close()
+        await self._board.aclose()
         logger.info("worker stopped", worker=self._id)
         return drained
 
@@ -141,12 +151,11 @@ class Pool:
 
     async def _announce(self) -> None:
         """Keep this worker on the notice board; without the cache flows run all the same."""
-        board = cache.connect(self._settings.redis_url.get_secret_value())
         reachable = True
         try:
             while True:
                 try:
-                    await self._announcement().write(board)
+                    await self._announcement().write(self._board)
                     reachable = True
                 except cache.ERRORS as error:
                     if reachable:
@@ -155,8 +164,7 @@ class Pool:
                 await asyncio.sleep(announcement.INTERVAL)
         finally:
             with contextlib.suppress(*cache.ERRORS):
-                await self._announcement().withdraw(board)
-            await board.aclose()
+                await self._announcement().withdraw(self._board)
 
     def _announcement(self) -> Announcement:
         return Announcement(

@@ -16,7 +16,9 @@ import json
 import reprlib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from turnout.shared import envelope as kinds
 from turnout.shared import log, names, outcome
 from turnout.shared.amqp import Delivery
 from turnout.shared.backoff import Backoff
@@ -25,6 +27,7 @@ from turnout.shared.errors import InvalidEnvelope
 from turnout.shared.outcome import Outcome
 from turnout.shared.publisher import Publisher, Verdict
 from turnout.workers import policy
+from turnout.workers.answers import Answers
 from turnout.workers.attempt import Failure, attempt
 from turnout.workers.consumer import Consumer
 from turnout.workers.event import Event
@@ -49,6 +52,7 @@ class Processor:
     Args:
         flow: what is run.
         publisher: for outcomes, retries and dead letters.
+        answers: for those who wait for an outcome.
         worker_id: named in the outcomes.
         concurrency: how many runs may be in progress at once; of a plain function, at most
             `MOST_THREADS`.
@@ -59,12 +63,19 @@ class Processor:
     """
 
     def __init__(
-        self, flow: Flow, publisher: Publisher, *, worker_id: str, concurrency: int
+        self,
+        flow: Flow,
+        publisher: Publisher,
+        answers: Answers,
+        *,
+        worker_id: str,
+        concurrency: int,
     ) -> None:
         self.flow = flow
         self.limit = concurrency if flow.is_async else min(concurrency, MOST_THREADS)
         self.runs: set[asyncio.Task[None]] = set()
         self._publisher = publisher
+        self._answers = answers
         self._worker_id = worker_id
         # The broker holds to the limit for each channel; runs of a lost one may still go on.
         self._slots = asyncio.Semaphore(self.limit)
@@ -128,14 +139,17 @@ class Processor:
             report = report._replace(error=end.error, traceback=end.traceback)
             return await self._fail(consumer, delivery, envelope, report)
         logger.info("run succeeded", **_told(report))
-        body = _encode(report._replace(result=end.result))
+        report = report._replace(result=_kept(report, end.result))
+        self._answer(envelope, report)
+        body = outcome.encode([report])
         return await self._publish(consumer, names.OUTCOMES, body, outcome.TYPE)
 
     async def _fail(
         self, consumer: Consumer, delivery: Delivery, envelope: Envelope, report: Outcome
     ) -> bool:
         """Publish the next attempt or the dead letter, then the outcome."""
-        delay = policy.delay(self.flow, envelope.attempt)
+        # Whoever runs a test sees how it failed, and decides whether to try again.
+        delay = None if envelope.kind == kinds.ONCE else policy.delay(self.flow, envelope.attempt)
         told = {**_told(report), "error": report.error, "exception": report.traceback}
         if delay is None:
             logger.error("run is dead", **told)
@@ -147,9 +161,14 @@ class Processor:
             report = report._replace(state=outcome.RETRYING, delay=delay)
             body = envelope._replace(attempt=envelope.attempt + 1).encode()
             moved = await self._publish(consumer, names.delay(delay), body, TYPE)
+        self._answer(envelope, report)
         return moved and await self._publish(
             consumer, names.OUTCOMES, outcome.encode([report]), outcome.TYPE
         )
+
+    def _answer(self, envelope: Envelope, report: Outcome) -> None:
+        if envelope.reply_to is not None:
+            self._answers.tell(envelope.reply_to, report)
 
     async def _bury(
         self, consumer: Consumer, delivery: Delivery, kind: str, reason: str, error: str
@@ -198,16 +217,16 @@ def _told(report: Outcome) -> dict[str, str | int | float]:
     }
 
 
-def _encode(report: Outcome) -> bytes:
-    """Encode an outcome with the flow's result as JSON carries it, or else how it looks."""
-    if report.result is None:
-        return outcome.encode([report])
+def _kept(report: Outcome, result: Any) -> Any:
+    """Return the flow's result as JSON carries it, or else how it looks."""
+    if result is None:
+        return None
     try:
-        text = json.dumps(report.result, allow_nan=False)
+        text = json.dumps(result, allow_nan=False)
         if len(text) <= _MOST_RESULT:
-            return outcome.encode([report._replace(result=json.loads(text))])
+            return json.loads(text)
         reason = f"as JSON it has {len(text)} characters, more than {_MOST_RESULT}"
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run has succeeded
         reason = str(error)
     logger.warning("result is not kept", **_told(report), reason=reason)
-    return outcome.encode([report._replace(result=reprlib.repr(report.result))])
+    return reprlib.repr(result)

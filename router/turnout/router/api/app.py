@@ -9,6 +9,7 @@ from turnout.router.api import (
     health,
     keys,
     refusals,
+    run_once,
     topology,
     triggers,
     usage,
@@ -16,6 +17,7 @@ from turnout.router.api import (
 from turnout.router.api.auth import require_token
 from turnout.router.api.control import (
     CONTROL,
+    ONCE,
     PUBLIC_URL,
     REFUSALS,
     REGISTRY,
@@ -25,6 +27,7 @@ from turnout.router.api.control import (
 from turnout.router.api.problem import problems
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
+from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.router.usage import Usage
 
@@ -33,7 +36,11 @@ _MAX_BODY = 64 * 1024
 
 
 def make_app(
-    registry: Registry, control: Control, client: Redis, settings: RouterSettings
+    registry: Registry,
+    control: Control,
+    client: Redis,
+    once: RunOnce,
+    settings: RouterSettings,
 ) -> web.Application:
     """Build the admin API.
 
@@ -41,6 +48,7 @@ def make_app(
         registry: what it shows and changes.
         control: what makes broker and cache follow.
         client: the cache, where ingress counts calls.
+        once: runs tests.
         settings: where the public URL comes from.
     """
     app = web.Application(middlewares=[problems, require_token], client_max_size=_MAX_BODY)
@@ -48,7 +56,8 @@ def make_app(
     app[CONTROL] = control
     app[USAGE] = Usage(client)
     app[REFUSALS] = Refusals(client)
+    app[ONCE] = once
     app[PUBLIC_URL] = settings.public_url
-    for noun in (health, groups, flows, keys, triggers, topology, usage, refusals):
+    for noun in (health, groups, flows, keys, triggers, run_once, topology, usage, refusals):
         app.add_routes(noun.routes)
     return app

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
+from turnout.router.run_once import RunOnce
 from turnout.router.topology import Missing
 from turnout.router.usage import Usage
 from turnout.shared import log
@@ -41,6 +42,7 @@ REGISTRY = web.AppKey("registry", Registry)
 CONTROL = web.AppKey("control", Control)
 USAGE = web.AppKey("usage", Usage)
 REFUSALS = web.AppKey("refusals", Refusals)
+ONCE = web.AppKey("once", RunOnce)
 PUBLIC_URL = web.AppKey("public_url", str)
 
 

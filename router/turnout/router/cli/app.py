@@ -9,6 +9,7 @@ from turnout.router.cli import (
     groups,
     keys,
     refusals,
+    run_once,
     services,
     topology,
     triggers,
@@ -32,6 +33,7 @@ app.add_typer(flows.app, name="flow", rich_help_panel=_REGISTRY)
 app.add_typer(keys.app, name="key", rich_help_panel=_REGISTRY)
 app.add_typer(triggers.app, name="trigger", rich_help_panel=_REGISTRY)
 app.command(rich_help_panel=_CALLS)(usage.usage)
+app.command(rich_help_panel=_CALLS)(run_once.run_once)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 

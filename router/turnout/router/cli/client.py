@@ -48,14 +48,21 @@ class AdminApi:
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", path, None, urlencode(given))
 
-    def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
+    def post(
+        self, *path: str, body: dict[str, Any] | None = None, patience: float = _TIMEOUT
+    ) -> Any:
         """Send a body to `/api/v1/<path>`, without the fields that are None.
+
+        Args:
+            path: the segments.
+            body: of the request.
+            patience: seconds that the answer may take.
 
         Raises:
             AdminApiError: it cannot be reached or refused.
         """
         given = {name: value for name, value in (body or {}).items() if value is not None}
-        return self._ask("POST", path, json.dumps(given).encode())
+        return self._ask("POST", path, json.dumps(given).encode(), patience=patience)
 
     def patch(self, *path: str, body: dict[str, Any]) -> Any:
         """Change what is at `/api/v1/<path>`.
@@ -65,14 +72,21 @@ class AdminApi:
         """
         return self._ask("PATCH", path, json.dumps(body).encode())
 
-    def _ask(self, method: str, path: tuple[str, ...], body: bytes | None, query: str = "") -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: bytes | None,
+        query: str = "",
+        patience: float = _TIMEOUT,
+    ) -> Any:
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         target = "/".join(("/api/v1", *(quote(part, safe="") for part in path)))
         if query:
             target += f"?{query}"
-        connection, prefix = self._connection()
+        connection, prefix = self._connection(patience)
         try:
             connection.request(method, prefix + target, body=body, headers=headers)
             answer = connection.getresponse()
@@ -92,7 +106,7 @@ class AdminApi:
             raise AdminApiError(self._refusal(status, document))
         return document
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+    def _connection(self, patience: float) -> tuple[http.client.HTTPConnection, str]:
         """Return a connection, and the path before `/api/v1`.
 
         Neither redirects nor proxies are followed: the token goes to this address alone.
@@ -104,7 +118,7 @@ class AdminApi:
             host = None
         if host is None or parts.scheme not in _CONNECTIONS:
             raise AdminApiError(f"TURNOUT_ADMIN_URL: {self._url!r} is not http[s]://host:port")
-        return _CONNECTIONS[parts.scheme](host, port, timeout=_TIMEOUT), parts.path
+        return _CONNECTIONS[parts.scheme](host, port, timeout=patience), parts.path
 
     def _unreachable(self, error: Exception) -> NoReturn:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)

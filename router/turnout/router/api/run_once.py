@@ -1,0 +1,138 @@
+"""`/triggers/{id}/run-once`: an operator's test of a flow."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from aiohttp import web
+from pydantic import Field
+
+from turnout.router.api import path
+from turnout.router.api.body import Answer, Body, answer, read
+from turnout.router.api.control import ONCE, REGISTRY
+from turnout.router.api.problem import Problem
+from turnout.router.registry import Invalid, Method
+from turnout.router.run_once import Call, NotReady, Once, Readiness
+from turnout.shared import ids
+from turnout.shared.outcome import Outcome
+
+routes = web.RouteTableDef()
+
+#: Seconds that a test run is waited for, unless said otherwise, and at most.
+TIMEOUT = 30.0
+_LONGEST = 600.0
+
+
+class NewOnce(Body):
+    """What the flow is to receive."""
+
+    method: Method | None = None
+    """null: the first that the trigger allows."""
+    headers: Annotated[tuple[tuple[str, str], ...], Field(max_length=100, strict=False)] = ()
+    body: str = ""
+    encoding: Literal["text", "base64"] = "text"
+    """Of `body`."""
+    timeout: Annotated[float, Field(gt=0, le=_LONGEST)] = TIMEOUT
+
+
+class ReadinessAnswer(Answer):
+    """How soon the flow would run."""
+
+    workers: int
+    waiting: int
+    """Runs in its queue that no worker has."""
+
+    @classmethod
+    def of(cls, readiness: Readiness) -> Self:
+        """Show it."""
+        return cls(workers=readiness.workers, waiting=readiness.waiting)
+
+
+class AttemptAnswer(Answer):
+    """How the run ended."""
+
+    state: str
+    worker_id: str
+    version: str
+    started_at: datetime
+    ended_at: datetime
+    milliseconds: float
+    result: Any
+    error: str | None
+    traceback: str | None
+    logs: list[str]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Show it."""
+        return cls(
+            state=outcome.state,
+            worker_id=outcome.worker_id,
+            version=outcome.version,
+            started_at=_moment(outcome.started_at),
+            ended_at=_moment(outcome.ended_at),
+            milliseconds=round((outcome.ended_at - outcome.started_at) / 1e6, 1),
+            result=outcome.result,
+            error=outcome.error,
+            traceback=outcome.traceback,
+            logs=list(outcome.logs),
+        )
+
+
+class OnceAnswer(Answer):
+    """A test run."""
+
+    event_id: str
+    run_id: str
+    before: ReadinessAnswer
+    """What the flow's queue looked like when it was sent."""
+    attempt: AttemptAnswer | None
+    """null: it did not end in time, and is still queued or running."""
+
+    @classmethod
+    def of(cls, once: Once) -> Self:
+        """Show it."""
+        return cls(
+            event_id=once.event_id,
+            run_id=once.run_id,
+            before=ReadinessAnswer.of(once.readiness),
+            attempt=None if once.outcome is None else AttemptAnswer.of(once.outcome),
+        )
+
+
+@routes.get("/api/v1/triggers/{id}/run-once")
+async def ready(request: web.Request) -> web.Response:
+    """Tell how soon a flow would run."""
+    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
+    return answer(ReadinessAnswer.of(await request.app[ONCE].readiness(trigger)))
+
+
+@routes.post("/api/v1/triggers/{id}/run-once")
+async def run(request: web.Request) -> web.Response:
+    """Run the flow of a trigger once, and wait for its end."""
+    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
+    body = await read(request, NewOnce)
+    call = Call(
+        method=body.method or trigger.methods[0],
+        headers=body.headers,
+        body=_bytes(body),
+    )
+    try:
+        once = await request.app[ONCE].run(trigger, call, body.timeout)
+    except NotReady as error:
+        raise Problem(409, "not_ready", str(error)) from None
+    return answer(OnceAnswer.of(once))
+
+
+def _bytes(body: NewOnce) -> bytes:
+    if body.encoding == "text":
+        return body.body.encode()
+    try:
+        return base64.b64decode(body.body, validate=True)
+    except binascii.Error as error:
+        raise Invalid("body", f"it is no base64: {error}") from None
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)

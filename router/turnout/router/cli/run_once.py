@@ -1,0 +1,154 @@
+"""`turnout run-once`: a test of a flow, with its result, logs or traceback."""
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turnout.router.cli import client
+from turnout.router.cli.client import AdminApi
+from turnout.router.cli.output import Document, Json, show_json
+from turnout.shared import names
+
+#: Characters of a routing key that tell it from others.
+_PREFIX = 6
+
+#: Seconds that the answer may take beyond the run.
+_MARGIN = 15
+
+
+def run_once(
+    trigger: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRIGGER",
+            help="Its id, its description, or the first 6 or more characters of its routing key; "
+            "or GROUP/FLOW, if that has one trigger.",
+        ),
+    ],
+    *,
+    body: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What the flow receives; - reads it here.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="A header; repeatable.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Of HTTP; without: the first that the trigger allows.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait.")] = 30.0,
+    json: Json = False,
+) -> None:
+    """Run a flow once, as a test over the real route, and show what comes of it."""
+    api = client.find()
+    found = _find(api, trigger)
+    content = _read(body)
+    headers = [_header(each) for each in header or []]
+    if not any(name.lower() == "content-type" for name, _ in headers) and _is_json(content):
+        headers.append(("Content-Type", "application/json"))
+    if not json:
+        _show_readiness(found, api.get("triggers", found["id"], "run-once"))
+    once = api.post(
+        "triggers",
+        found["id"],
+        "run-once",
+        body={
+            "method": method.upper() if method else None,
+            "headers": headers,
+            "body": base64.b64encode(content).decode(),
+            "encoding": "base64",
+            "timeout": timeout,
+        },
+        patience=timeout + _MARGIN,
+    )
+    if json:
+        show_json(once)
+    else:
+        _show(once, timeout)
+    attempt = once["attempt"]
+    raise typer.Exit(0 if attempt and attempt["state"] == "succeeded" else 1)
+
+
+def _find(api: AdminApi, wanted: str) -> Document:
+    """Find the one trigger that is meant.
+
+    Raises:
+        BadParameter: there is none, or more than one.
+    """
+    triggers: list[Document] = api.get("triggers")["items"]
+    for matches in (
+        lambda each: each["id"] == wanted,
+        lambda each: each["description"] == wanted,
+        lambda each: len(wanted) >= _PREFIX and each["routing_key"].startswith(wanted),
+        lambda each: f"{each['group']}/{each['flow']}" == wanted,
+    ):
+        found = [each for each in triggers if matches(each)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = "".join(
+                f"\n  {each['id']}  {names.redact(each['routing_key'])}  {each['description']}"
+                for each in found
+            )
+            raise typer.BadParameter(f"{len(found)} triggers are called that; choose one:{listed}")
+    raise typer.BadParameter(f"there is no trigger {wanted!r}: see `turnout trigger list`")
+
+
+def _read(path: str | None) -> bytes:
+    if path is None:
+        return b""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--body") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise typer.BadParameter(f"{text!r} is not 'Name: value'", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _show_readiness(trigger: Document, ready: Document) -> None:
+    workers, waiting = ready["workers"], ready["waiting"]
+    served = "1 worker serves it" if workers == 1 else f"{workers} workers serve it"
+    ahead = f", {waiting} runs wait before this one" if waiting else ""
+    typer.echo(f"{trigger['group']}/{trigger['flow']}: {served}{ahead}", err=True)
+
+
+def _show(once: Document, timeout: float) -> None:
+    from rich.console import Console  # noqa: PLC0415 - so that help is instant
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    console = Console()
+    attempt = once["attempt"]
+    if attempt is None:
+        console.print(Text(f"no end within {timeout:g} s; it is queued or running", "bold yellow"))
+    else:
+        good = attempt["state"] == "succeeded"
+        version = f", version {attempt['version']}" if attempt["version"] else ""
+        console.print(
+            Text(attempt["state"], "bold green" if good else "bold red"),
+            Text(f"in {attempt['milliseconds']:g} ms on {attempt['worker_id']}{version}"),
+        )
+        for line in attempt["logs"]:
+            console.print(Text(line, "dim"))
+        if good:
+            console.print_json(data=attempt["result"])
+        else:
+            console.print(Text(attempt["traceback"] or attempt["error"] or ""))
+    typer.echo(f"{once['event_id']} (a test)", err=True)

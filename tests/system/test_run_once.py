@@ -1,0 +1,71 @@
+"""An operator's test of a flow: over the real route, with what came of it at once."""
+
+import asyncio
+
+import pytest
+from tests.support.system import System, Trigger
+
+
+@pytest.fixture(scope="module")
+def failing(system: System) -> Trigger:
+    """A trigger of the flow that fails."""
+    return asyncio.run(system.make_trigger("shop/failing"))
+
+
+async def run_once(system: System, trigger: Trigger, *, status: int = 200, **call: object) -> dict:
+    return await system.admin("POST", f"triggers/{trigger.id}/run-once", call, status=status)
+
+
+async def test_a_run_once_goes_over_the_trigger_and_tells_how_it_ended(
+    system: System, trigger: Trigger
+) -> None:
+    once = await run_once(
+        system, trigger, body="SGVsbG8=", encoding="base64", headers=[["X-From", "an operator"]]
+    )
+
+    assert once["attempt"]["state"] == "succeeded"
+    assert once["before"] == {"workers": 1, "waiting": 0}
+    seen = await system.seen(once["event_id"])
+    assert seen["body"] == b"Hello"
+    assert seen["headers"] == [("X-From", "an operator")]
+    assert seen["trigger_id"] == trigger.id
+
+
+async def test_a_run_once_is_in_the_archive_as_a_test(system: System, trigger: Trigger) -> None:
+    from datetime import UTC, datetime
+
+    since = datetime.now(UTC)
+    once = await run_once(system, trigger)
+    async with system.archive(since) as archive:
+        event = await archive.event(once["event_id"])
+    assert event.kind == "once"
+    assert event.run_id == once["run_id"]
+
+
+async def test_a_run_once_that_fails_comes_back_with_its_traceback_and_is_not_tried_again(
+    system: System, failing: Trigger
+) -> None:
+    once = await run_once(system, failing, body="this is wrong")
+
+    assert once["attempt"]["state"] == "dead"
+    assert once["attempt"]["error"] == "ValueError: this is wrong"
+    assert "raise ValueError(event.text())" in once["attempt"]["traceback"]
+
+
+async def test_what_no_worker_serves_is_refused_at_once_with_numbers(system: System) -> None:
+    await system.make_flow("shop/deserted")
+    deserted = await system.make_trigger("shop/deserted")
+    path = f"triggers/{deserted.id}/run-once"
+    assert await system.admin("GET", path, status=200) == {"workers": 0, "waiting": 0}
+
+    refused = await run_once(system, deserted, status=409)
+
+    assert refused["code"] == "not_ready"
+    assert "no worker serves shop/deserted" in refused["detail"]
+
+
+async def test_a_run_that_takes_too_long_is_left_running(system: System) -> None:
+    patient = await system.make_trigger("shop/patient")
+    once = await run_once(system, patient, timeout=0.3)
+    assert once["attempt"] is None
+    (system.effects / f"{once['event_id']}.release").touch()
