@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from turnout.router.models import Base
+from turnout.router.history.models import Run  # its metadata has the tables of the registry too
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Run.metadata,
     render_as_batch=True,  # SQLite changes a table by building it anew
 )
 with context.begin_transaction():

@@ -1,0 +1,214 @@
+"""The archive, as it is read: single events by where they are, or all of them in order.
+
+    place = (offset of its block in the stream, number in the block, event id)
+
+The broker drops the oldest blocks by age and size. What is gone is said, never passed over: compare
+`bounds` with what is wanted before reading; an event that is gone meanwhile comes as None.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+from turnout.router.history.stream import Message, Start, StreamReader
+from turnout.router.link import Links
+from turnout.shared import log, names
+from turnout.shared.block import Block
+from turnout.shared.envelope import Envelope
+from turnout.shared.errors import BrokerError, InvalidEnvelope
+
+logger = log.get(__name__)
+
+#: Seconds in which the broker begins to deliver what is there.
+_PATIENCE = 5.0
+#: Seconds without a further message that mean: this was the newest.
+_QUIET = 0.1
+#: Blocks that are read over rather than sought for.
+_READ_OVER = 200
+
+
+class Place(NamedTuple):
+    """Where an event is in the archive; places sort in the order of the stream."""
+
+    offset: int
+    number: int
+    event_id: str
+
+
+class Archived(NamedTuple):
+    """An event of the archive."""
+
+    place: Place
+    envelope: Envelope
+
+
+class Bounds(NamedTuple):
+    """The offsets of the oldest and the newest block of the archive."""
+
+    first: int
+    last: int
+
+
+class Archive:
+    """Reads the archive.
+
+    Args:
+        links: the connection to the broker.
+    """
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    async def bounds(self) -> Bounds | None:
+        """Tell from where to where the archive goes now; None if it is empty.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or there is no archive.
+        """
+        async with self._reading("first") as reader:
+            oldest = await reader.take(_PATIENCE)
+        if not oldest:
+            return None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE
+        newest, timeout = oldest, _PATIENCE
+        async with self._reading("last") as reader:  # with the newest chunk of messages
+            while loop.time() < deadline and (messages := await reader.take(timeout)):
+                newest, timeout = messages, _QUIET
+        return Bounds(oldest[0].offset, newest[-1].offset)
+
+    async def event(self, place: Place) -> Envelope | None:
+        """Return one event; None if the archive does not hold it any more.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or there is no archive.
+        """
+        async for archived in self.pick([place]):
+            return archived[1]
+        return None
+
+    async def pick(self, places: Iterable[Place]) -> AsyncIterator[tuple[Place, Envelope | None]]:
+        """Read chosen events in the order of the stream; None stands for one that is gone.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or there is no archive.
+        """
+        cursor = _Cursor(self._begin)
+        try:
+            for offset, group in groupby(sorted(places), attrgetter("offset")):
+                message = await cursor.message(offset)
+                block = block_of(message) if message else None
+                for place in group:
+                    yield place, _event(block, place)
+        finally:
+            await cursor.close()
+
+    async def read(self, start: Start, last: int) -> AsyncIterator[list[Archived]]:
+        """Read all events in the order of the stream, block by block.
+
+        Args:
+            start: where to begin; at a moment, some older ones come first.
+            last: the offset of the last block that is read, see `bounds`.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or does not go on.
+        """
+        async with self._reading(start) as reader:
+            while messages := await reader.take(_PATIENCE):
+                for message in messages:
+                    if message.offset > last:
+                        return
+                    yield list(_events(message))
+                    if message.offset == last:
+                        return
+        raise BrokerError(f"RabbitMQ delivers no more of {names.ARCHIVE} before offset {last}")
+
+    @asynccontextmanager
+    async def _reading(self, start: Start) -> AsyncIterator[StreamReader]:
+        reader = await self._begin(start)
+        try:
+            yield reader
+        finally:
+            await _end(reader)
+
+    async def _begin(self, start: Start) -> StreamReader:
+        reader = StreamReader()
+        await reader.start(await self._links.connected(), names.ARCHIVE, start)
+        return reader
+
+
+class _Cursor:
+    """Goes from one block to a later one: reads on when it is near, and else begins there anew."""
+
+    def __init__(self, begin: Callable[[Start], Awaitable[StreamReader]]) -> None:
+        self._begin = begin
+        self._reader: StreamReader | None = None
+        self._waiting: deque[Message] = deque()
+        self._begun = self._next = 0
+
+    async def message(self, offset: int) -> Message | None:
+        """Return the block at an offset; None if it is gone, or not there yet."""
+        if self._reader is None or not self._begun <= offset <= self._next + _READ_OVER:
+            await self.close()
+            self._reader = await self._begin(offset)
+            self._begun = self._next = offset
+        while self._next <= offset:
+            if not self._waiting:
+                self._waiting.extend(await self._reader.take(_PATIENCE))
+                if not self._waiting:
+                    return None
+            message = self._waiting.popleft()
+            self._next = message.offset + 1
+            if message.offset == offset:
+                return message
+        return None
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._reader is not None:
+            await _end(self._reader)
+            self._reader = None
+            self._waiting.clear()
+
+
+async def _end(reader: StreamReader) -> None:
+    with suppress(BrokerError):  # it has ended by itself
+        await reader.close()
+
+
+def block_of(message: Message) -> Block | None:
+    """Decode a block; None, with a line in the log, if it is none."""
+    try:
+        return Block.decode(message.body)
+    except InvalidEnvelope as error:
+        logger.warning("a block cannot be read", offset=message.offset, error=str(error))
+        return None
+
+
+def _event(block: Block | None, place: Place) -> Envelope | None:
+    """Return the event at a place; None if something else is there: the stream was made anew."""
+    if block is None or place.number >= len(block.events):
+        return None
+    try:
+        envelope = Envelope.decode(block.events[place.number])
+    except InvalidEnvelope as error:
+        logger.warning("an event cannot be read", event_id=place.event_id, error=str(error))
+        return None
+    return envelope if envelope.event_id == place.event_id else None
+
+
+def _events(message: Message) -> Iterator[Archived]:
+    block = block_of(message)
+    for number, encoded in enumerate(block.events if block else ()):
+        try:
+            envelope = Envelope.decode(encoded)
+        except InvalidEnvelope as error:
+            logger.warning(
+                "an event cannot be read", offset=message.offset, number=number, error=str(error)
+            )
+        else:
+            yield Archived(Place(message.offset, number, envelope.event_id), envelope)

@@ -1,0 +1,118 @@
+"""One reader of a stream: from an offset on, no faster than its owner takes what it brings."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from pamqp import commands
+
+from turnout.shared.amqp import Channel, Delivery, Link
+from turnout.shared.errors import BrokerError, LinkClosed
+
+#: Messages that are under way; the broker sends whole chunks, so it may be more.
+_PREFETCH = 100
+
+#: Bytes that wait here before the broker is asked for no more.
+_MOST_WAITING = 32 * 1024 * 1024
+
+#: The broker names the offset of a message in a header of type "signed 64 bits".
+_OFFSET = b"x-stream-offsetl"
+
+#: Where to begin: an offset, a moment (the broker begins somewhat earlier), or a word of RabbitMQ.
+Start = int | datetime | Literal["first", "last", "next"]
+
+
+class Message(NamedTuple):
+    """One message of a stream."""
+
+    offset: int
+    body: bytes
+
+
+class StreamReader(Channel):
+    """Reads messages, in the order of their offsets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[Message] = []
+        self._bytes = 0
+        self._unacknowledged = 0
+        self._arrived = asyncio.Event()
+        self._reason: BrokerError | None = None
+
+    async def start(self, link: Link, stream: str, start: Start) -> None:
+        """Begin to read.
+
+        Raises:
+            BrokerError: the connection is gone, or there is no such stream.
+        """
+        await link.open(self)
+        await self.call(commands.Basic.Qos(prefetch_count=_PREFETCH), commands.Basic.QosOk)
+        await self.call(
+            commands.Basic.Consume(queue=stream, arguments={"x-stream-offset": start}),
+            commands.Basic.ConsumeOk,
+        )
+
+    async def take(self, timeout: float) -> Sequence[Message]:
+        """Return all that has come since the last time; wait for something if nothing has.
+
+        Args:
+            timeout: seconds; after them nothing is returned.
+
+        Raises:
+            BrokerError: the channel is closed, and all that came before was taken.
+        """
+        if not self._waiting and self._reason is None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        if not self._waiting and self._reason is not None:
+            raise self._reason
+        taken, self._waiting, self._bytes = self._waiting, [], 0
+        if self._reason is None:
+            self._arrived.clear()
+            if self._unacknowledged:
+                self.ack(self._unacknowledged, multiple=True)
+                self._unacknowledged = 0
+        return taken
+
+    async def close(self) -> None:
+        """Stop reading.
+
+        Raises:
+            BrokerError: it had ended before.
+        """
+        self._end(LinkClosed("closed by us"))
+        await super().close()
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Keep a message, and ask for another one while there is room.
+
+        A stream forgets nothing when it is acknowledged: that only asks for more.
+        """
+        if self._reason is not None:  # to acknowledge on a channel that is closed is an error
+            return
+        begin = delivery.properties.rindex(_OFFSET) + len(_OFFSET)
+        offset = int.from_bytes(delivery.properties[begin : begin + 8], signed=True)
+        self._waiting.append(Message(offset, delivery.body))
+        self._bytes += len(delivery.body)
+        if self._bytes < _MOST_WAITING and not self._unacknowledged:
+            self.ack(delivery.tag)
+        else:
+            self._unacknowledged = delivery.tag
+        self._arrived.set()
+
+    def on_cancel(self, consumer_tag: str) -> None:
+        """Note that the stream was deleted."""
+        self._end(BrokerError("the stream was deleted"))
+
+    def on_closed(self, reason: BrokerError) -> None:
+        """Note that the channel is gone."""
+        self._end(reason)
+
+    def _end(self, reason: BrokerError) -> None:
+        self._reason = self._reason or reason
+        self._arrived.set()
