@@ -25,6 +25,7 @@ class Broker:
     """Stands where the control plane is: these tests need to steer what it finds at the broker."""
 
     registry: Registry
+    active: bool = True
     settled: bool = True
     reachable: bool = True
     settlements: int = 0

@@ -160,9 +160,14 @@ class System:
         }
         self._management_url = broker.management_url
         self._token = token
-        self.router = self._make_router()
+        self.routers = [self._make_router("router")]
         self.ingresses: list[Service] = []
         self.workers: list[Command] = []
+
+    @property
+    def router(self) -> Service:
+        """The first router."""
+        return self.routers[0]
 
     @property
     def ingress(self) -> Service:
@@ -173,6 +178,11 @@ class System:
     def worker(self) -> Command:
         """The first worker."""
         return self.workers[0]
+
+    def add_router(self) -> Service:
+        """Add a router over the same database, not yet started."""
+        self.routers.append(self._make_router(f"router-{len(self.routers) + 1}"))
+        return self.routers[-1]
 
     def add_ingress(self, *arguments: str) -> Service:
         """Add an ingress with some options of its command, not yet started."""
@@ -358,16 +368,16 @@ class System:
     @property
     def _commands(self) -> list[Command]:
         return [
-            self.router.command,
+            *(service.command for service in self.routers),
             *self.workers,
             *(service.command for service in self.ingresses),
         ]
 
-    def _make_router(self) -> Service:
+    def _make_router(self, name: str) -> Service:
         (port,) = ports.free_ports(1)
         command = self._command(
             ["router"],
-            "router",
+            name,
             {
                 "TURNOUT_ADMIN_PORT": str(port),
                 "TURNOUT_ADMIN_TOKEN": self._token,

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from turnout.router import topology
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.declare import declare
+from turnout.router.lease import Lease
 from turnout.router.management import Management
 from turnout.router.projection import Projection, check_eviction
 from turnout.router.registry import Registry, Snapshot
@@ -42,6 +43,7 @@ class Control:
         registry: what is wanted.
         client: the cache.
         management: shows what is at the broker.
+        lease: without it, nothing is written to broker and cache.
     """
 
     def __init__(
@@ -50,17 +52,24 @@ class Control:
         registry: Registry,
         client: Redis,
         management: Management,
+        lease: Lease,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._client = client
         self._management = management
+        self._lease = lease
         self._projection = Projection(client)
         self._link: Link | None = None
         self._host = 0
         self._live: frozenset[str] = frozenset()
         self._lock = asyncio.Lock()
         self._settled = False
+
+    @property
+    def active(self) -> bool:
+        """Whether this router is the active one of several."""
+        return self._lease.held
 
     @property
     def settled(self) -> bool:

@@ -4,14 +4,14 @@ SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router o
 """
 
 import importlib.util
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, Executable, UpdateBase, event, make_url, text, update
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from turnout.router.models import Revision
 from turnout.shared.errors import TurnoutError
 
 _SQLITE = "sqlite+aiosqlite"
@@ -40,7 +41,16 @@ _NOT_NOW = ("08", "53", "57")
 #: Any number that no other program uses in the same database: "turnout" in hex.
 _MIGRATION_LOCK = 0x7475726E6F7574
 
+#: Seconds after which PostgreSQL ends the transaction of a process that does nothing: one that is
+#: stopped must not keep another router from taking over.
+_IDLE_TIMEOUT = 5
+#: Of a connection: whether its transaction has changed the registry.
+_CHANGED = "turnout-registry-changed"
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+#: Raises an error if the transaction must not write.
+Fence = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class DatabaseUnavailable(TurnoutError):
@@ -91,9 +101,14 @@ async def open_database(url: str) -> AsyncIterator["Database"]:
 
 
 class Database:
-    """An open database. What is read in one context belongs to one state of it."""
+    """An open database. What is read in one context belongs to one state of it.
+
+    Attributes:
+        fence: checks, in each transaction that writes, whether it may; None: all may.
+    """
 
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
+        self.fence: Fence | None = None
         self._url = url
         if url.drivername == _SQLITE:
             self._readers = engine
@@ -118,8 +133,13 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, fenced: bool = True) -> AsyncIterator[AsyncConnection]:
         """Write in one transaction, committed when the context ends without an error.
+
+        A change of the registry moves its revision in the same transaction.
+
+        Args:
+            fenced: whether the fence, if there is one, is asked first.
 
         Raises:
             DatabaseUnavailable: the database does not answer; nothing was written, or it is not
@@ -127,7 +147,12 @@ class Database:
         """
         with _unavailability():
             async with self._writers.begin() as connection:
+                if fenced and self.fence is not None:
+                    await self.fence(connection)
+                connection.info[_CHANGED] = False
                 yield connection
+                if connection.info[_CHANGED]:
+                    await connection.execute(update(Revision).values(number=Revision.number + 1))
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -183,13 +208,27 @@ def _engine(url: URL, *, foreign_keys: bool = True) -> AsyncEngine:
             url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT}
         )
         _prepare_sqlite(engine, foreign_keys=foreign_keys)
-        return engine
-    return create_async_engine(
-        url,
-        hide_parameters=True,  # they hold digests and routing keys, and errors are logged
-        pool_pre_ping=True,
-        connect_args={"timeout": _CONNECT_TIMEOUT, "command_timeout": _STATEMENT_TIMEOUT},
-    )
+    else:
+        engine = create_async_engine(
+            url,
+            hide_parameters=True,  # they hold digests and routing keys, and errors are logged
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": _CONNECT_TIMEOUT,
+                "command_timeout": _STATEMENT_TIMEOUT,
+                "server_settings": {
+                    "idle_in_transaction_session_timeout": str(_IDLE_TIMEOUT * 1000)
+                },
+            },
+        )
+    event.listen(engine.sync_engine, "before_execute", _note_change)
+    return engine
+
+
+def _note_change(connection: Connection, statement: Executable, *_: object) -> None:
+    """Note that a statement changes a table of the registry."""
+    if isinstance(statement, UpdateBase) and not getattr(statement.table, "info", {}).get("apart"):
+        connection.info[_CHANGED] = True
 
 
 def _create_private(path: Path) -> None:

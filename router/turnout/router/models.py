@@ -1,4 +1,7 @@
-"""The tables of the registry. Only `turnout.router.registry` writes them.
+"""The tables of the registry, and what several routers agree on in SQL.
+
+Whoever writes a table of the registry moves its revision, which `Database.writing` sees to; a table
+from which neither topology nor projection follows says so with `APART`.
 
 A change here goes together with a migration under `migrations/versions/`; a test holds both
 against each other.
@@ -8,6 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Dialect,
     ForeignKey,
@@ -42,6 +46,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+#: The `info` of a table whose rows topology and projection do not follow from.
+APART = {"apart": True}
 
 
 class Base(DeclarativeBase):
@@ -144,9 +152,35 @@ class AdminToken(Base):
     """Opens the admin API; only its digest is kept."""
 
     __tablename__ = "admin_tokens"
+    __table_args__ = ({"info": APART},)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     prefix: Mapped[str] = mapped_column(String(13))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
+
+
+class Revision(Base):
+    """One row: how often the registry was changed."""
+
+    __tablename__ = "revision"
+    __table_args__ = ({"info": APART},)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger)
+
+
+class Lease(Base):
+    """One row: which router is the active one."""
+
+    __tablename__ = "lease"
+    __table_args__ = ({"info": APART},)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str] = mapped_column(String(200))
+    """The process; empty: nobody."""
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    """One more with each holder: what an earlier one still writes is known by it."""
+    beat: Mapped[int] = mapped_column(BigInteger)
+    """One more with each sign of life."""

@@ -9,6 +9,8 @@ from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
 from turnout.router.depth import Depth
+from turnout.router.leader import lead
+from turnout.router.lease import Lease
 from turnout.router.management import Management
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
@@ -42,6 +44,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         await database.migrate()
         registry = Registry(database)
         await _admit_admin(settings, registry)
+        lease = Lease(database)
         given = settings.management_url
         control = Control(
             settings,
@@ -52,6 +55,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 given.get_secret_value() if given else management.default_url(url),
                 management.vhost_of(url),
             ),
+            lease,
         )
         publisher = Publisher(settings.amqp_urls, name="turnout-router publishes")
         await publisher.start()
@@ -60,18 +64,19 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         once = RunOnce(client, depth, publisher, replies)
         app = api.make_app(registry, control, client, once, settings)
         runner = web.AppRunner(app, access_log=None)
+        # What only the active router does; see turnout.router.leader.
+        work = [
+            control.watch_broker,
+            control.watch_cache,
+            replies.run,
+            *([control.watch_workers] if settings.auto_register else []),
+        ]
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
             await site.start()
             logger.info("router serves the admin API", address=site.name)
-            await service.until(
-                stop,
-                control.watch_broker(),
-                control.watch_cache(),
-                replies.run(),
-                *([control.watch_workers()] if settings.auto_register else []),
-            )
+            await lead(lease, stop, work)
             logger.info("router stops")
         except OSError as error:
             raise AddressTaken(

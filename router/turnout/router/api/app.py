@@ -25,6 +25,7 @@ from turnout.router.api.control import (
     Control,
 )
 from turnout.router.api.problem import problems
+from turnout.router.api.standby import require_active
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
@@ -51,7 +52,9 @@ def make_app(
         once: runs tests.
         settings: where the public URL comes from.
     """
-    app = web.Application(middlewares=[problems, require_token], client_max_size=_MAX_BODY)
+    app = web.Application(
+        middlewares=[problems, require_active, require_token], client_max_size=_MAX_BODY
+    )
     app[REGISTRY] = registry
     app[CONTROL] = control
     app[USAGE] = Usage(client)

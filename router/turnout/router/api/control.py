@@ -22,6 +22,10 @@ class Control(Protocol):
     """Keeps broker and cache in line with the registry."""
 
     @property
+    def active(self) -> bool:
+        """Whether this router is the active one of several."""
+
+    @property
     def settled(self) -> bool:
         """Whether they have been in line once since the start."""
 

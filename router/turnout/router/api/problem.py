@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from turnout.router.database import DatabaseUnavailable
+from turnout.router.lease import LeaseLost
 from turnout.router.registry import Conflict, Invalid, NotFound
 from turnout.shared import log
 from turnout.shared.errors import BrokerError
@@ -108,6 +109,8 @@ def _failure(request: web.Request, error: Exception) -> Problem:
             return Problem(
                 503, "database_unavailable", "the database does not answer", headers=_RETRY_AFTER
             )
+        case LeaseLost():
+            return on_standby()
         case BrokerError():
             _log.warning("broker unavailable", reason=str(error), **what)
             return Problem(
@@ -119,6 +122,13 @@ def _failure(request: web.Request, error: Exception) -> Problem:
         case _:
             _log.error("request failed", exc_info=error, **what)
             return Problem(500, "internal", "something went wrong here; the router's log says what")
+
+
+def on_standby() -> Problem:
+    """Refuse what only the active router does; a balancer that asks /readyz sends nothing here."""
+    return Problem(
+        503, "standby", "this router is on standby: another one is active", headers=_RETRY_AFTER
+    )
 
 
 def invalid_fields(errors: list[tuple[str, str]]) -> Problem:

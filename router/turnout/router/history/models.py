@@ -11,7 +11,7 @@ is recorded even if its event is not in the archive any more.
 from sqlalchemy import BigInteger, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turnout.router.models import Base
+from turnout.router.models import APART, Base
 
 _NOT_SUCCEEDED = text("state <> 'succeeded'")
 _IS_REPLAY = text("replay IS NOT NULL")
@@ -22,7 +22,7 @@ class Event(Base):
 
     __tablename__ = "events"
     # SQLite keeps the rows in the index of the primary key: one tree instead of two.
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = {"sqlite_with_rowid": False, "info": APART}  # noqa: RUF012 - SQLAlchemy's own form
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     received_at: Mapped[int] = mapped_column(BigInteger)
@@ -63,7 +63,7 @@ class Run(Base):
             sqlite_where=_IS_REPLAY,
             postgresql_where=_IS_REPLAY,
         ),
-        {"sqlite_with_rowid": False},
+        {"sqlite_with_rowid": False, "info": APART},
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -97,7 +97,7 @@ class Attempt(Base):
     """One try within a run; one that was handed out twice is there twice."""
 
     __tablename__ = "attempts"
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = {"sqlite_with_rowid": False, "info": APART}  # noqa: RUF012 - SQLAlchemy's own form
 
     run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -119,6 +119,7 @@ class StreamOffset(Base):
     """How far a stream is recorded; written in the transaction that records it."""
 
     __tablename__ = "stream_offsets"
+    __table_args__ = ({"info": APART},)
 
     stream: Mapped[str] = mapped_column(String(40), primary_key=True)
     last: Mapped[int] = mapped_column(BigInteger)
@@ -137,6 +138,7 @@ class Erasure(Base):
     """An event that was erased: whatever still holds it tells nothing of it any more."""
 
     __tablename__ = "erasures"
+    __table_args__ = ({"info": APART},)
 
     event_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     erased_at: Mapped[int] = mapped_column(BigInteger, index=True)

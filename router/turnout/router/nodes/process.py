@@ -90,7 +90,7 @@ class Process:
             # It makes one system call and takes no lock.
             preexec_fn=_end_with(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
         )
-        self._record.write_text(f"{self.pid} {_started_at(self.pid)}\n")
+        self._record.write_text(f"{self.pid} {started_at(self.pid)}\n")
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended and return its exit code.
@@ -134,17 +134,17 @@ def end_leftover(record: Path, grace: float = 10.0) -> bool:
     The time at which a process started tells it from another that got the same id since.
     """
     try:
-        pid, started_at = record.read_text().split()
+        pid, began = record.read_text().split()
     except (OSError, ValueError):
         return False
     leader = int(pid)
-    found = _started_at(leader) == started_at
+    found = started_at(leader) == began
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if _started_at(leader) == started_at:
+        if started_at(leader) == began:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, number)
         deadline = time.monotonic() + grace
-        while _started_at(leader) == started_at and time.monotonic() < deadline:
+        while started_at(leader) == began and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
     record.unlink(missing_ok=True)
     return found
@@ -161,7 +161,7 @@ def _end_with(parent: int) -> Callable[[], None]:
     return ask
 
 
-def _started_at(pid: int) -> str:
+def started_at(pid: int) -> str:
     """Return when a process started, in clock ticks since boot; empty if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
