@@ -57,10 +57,28 @@ class Outcome(NamedTuple):
     """What a run once logged, for whoever waits for it."""
 
 
+_PACKER = msgpack.Packer()
+
+
+def pack(each: Outcome) -> bytes:
+    """Return the bytes of one outcome, to be joined with others."""
+    packed: bytes = _PACKER.pack(each)
+    return packed
+
+
+def join(packed: Sequence[bytes]) -> bytes:
+    """Return the bytes of one AMQP message body, from those of its outcomes."""
+    return b"".join(
+        (
+            *(_PACKER.pack_array_header(2), _PACKER.pack(VERSION)),
+            *(_PACKER.pack_array_header(len(packed)), *packed),
+        )
+    )
+
+
 def encode(outcomes: Sequence[Outcome]) -> bytes:
     """Return the bytes of one AMQP message body."""
-    packed: bytes = msgpack.packb((VERSION, outcomes))
-    return packed
+    return join([pack(each) for each in outcomes])
 
 
 def decode(data: bytes) -> list[Outcome]:
@@ -70,9 +88,14 @@ def decode(data: bytes) -> list[Outcome]:
         InvalidEnvelope: they are not outcomes, or of another version.
     """
     try:
-        version, rows = msgpack.unpackb(data, use_list=False)
+        version, rows = msgpack.unpackb(data)
         if version == VERSION:
-            return [Outcome(*row[: len(Outcome._fields)]) for row in rows]
+            return [_read(row[: len(Outcome._fields)]) for row in rows]
     except (TypeError, ValueError, msgpack.UnpackException) as error:
         raise InvalidEnvelope(f"not outcomes: {error!r}") from None
     raise InvalidEnvelope(f"outcomes of version {version!r} instead of {VERSION}")
+
+
+def _read(row: list[Any]) -> Outcome:
+    each = Outcome(*row)
+    return each._replace(logs=tuple(each.logs))

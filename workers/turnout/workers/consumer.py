@@ -1,4 +1,11 @@
-"""The consumer: one channel that takes the messages of one flow's queue."""
+"""The consumer: one channel that takes the messages of one flow's queue.
+
+Acknowledgements of one turn of the event loop leave together. Where they join up with all that was
+acknowledged before, one frame says so for many ("multiple"): that costs RabbitMQ an eighth.
+
+    tags   1 2 3 4 5 6 7 8        settled in this turn: 3 4 5 8
+           ✓ ✓ ● ● ● · · ●        sent: ack 5 and all before it, ack 8
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -15,6 +22,11 @@ _TAG = "turnout"
 class Consumer(Channel):
     """Takes messages and hands each to `take`, which returns at once and starts no user code.
 
+    Args:
+        queue: whose messages are taken.
+        take: called with this consumer and each delivery.
+        lost: called with this consumer when the channel is gone.
+
     Attributes:
         stopped: no run may start any more, for one reason or another.
         ended: resolved with the reason when no further message will come.
@@ -23,29 +35,51 @@ class Consumer(Channel):
     """
 
     def __init__(
-        self, queue: str, prefetch: int, take: Callable[["Consumer", Delivery], None]
+        self,
+        queue: str,
+        take: Callable[["Consumer", Delivery], None],
+        lost: Callable[["Consumer"], None],
     ) -> None:
         super().__init__()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self.queue = queue
         self.stopped = False
-        self.ended: asyncio.Future[BrokerError] = loop.create_future()
-        self.closed: asyncio.Future[BrokerError] = loop.create_future()
-        self._prefetch = prefetch
+        self.ended: asyncio.Future[BrokerError] = self._loop.create_future()
+        self.closed: asyncio.Future[BrokerError] = self._loop.create_future()
         self._take = take
+        self._lost = lost
+        self._prefetch = 0
+        self._settled: list[int] = []  # in this turn
+        self._complete = 0  # this tag and all before it are settled
+        self._ahead: set[int] = set()  # those beyond it that are
 
-    async def start(self, link: Link) -> None:
+    async def start(self, link: Link, prefetch: int) -> None:
         """Begin to consume.
+
+        Args:
+            link: to the broker.
+            prefetch: how many messages may be here, unacknowledged.
 
         Raises:
             ChannelRefused: the broker refuses, with 404 if there is no such queue.
             BrokerError: the connection is gone.
         """
         await link.open(self)
-        await self.call(commands.Basic.Qos(prefetch_count=self._prefetch), commands.Basic.QosOk)
-        await self.call(
-            commands.Basic.Consume(queue=self.queue, consumer_tag=_TAG), commands.Basic.ConsumeOk
-        )
+        await self._consume(prefetch)
+
+    async def limit(self, prefetch: int) -> None:
+        """Change how many messages may be here.
+
+        RabbitMQ fixes that for a consumer when it begins, and quorum queues know no limit for a
+        whole channel: so the consumer begins again, on the same channel.
+
+        Raises:
+            BrokerError: the connection is gone.
+        """
+        if prefetch != self._prefetch and not self.ended.done():
+            await self.call(commands.Basic.Cancel(consumer_tag=_TAG), commands.Basic.CancelOk)
+            if not self.stopped:
+                await self._consume(prefetch)
 
     async def stop(self) -> None:
         """Take no further message; those that run can still be acknowledged.
@@ -56,19 +90,23 @@ class Consumer(Channel):
         self.stopped = True
         await self.call(commands.Basic.Cancel(consumer_tag=_TAG), commands.Basic.CancelOk)
 
-    def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge, unless the channel is gone: its number may be another one's by now."""
-        if not self.closed.done():
-            super().ack(tag, multiple=multiple)
+    def settle(self, tag: int) -> None:
+        """Acknowledge a delivery, with all others of this turn."""
+        if not self._settled:
+            self._loop.call_soon(self._acknowledge)
+        self._settled.append(tag)
 
-    def reject(self, tag: int, *, requeue: bool) -> None:
-        """Refuse, unless the channel is gone."""
+    def give_back(self, tag: int) -> None:
+        """Put a delivery back into its queue, unless the broker has it anyway."""
         if not self.closed.done():
-            super().reject(tag, requeue=requeue)
+            self.reject(tag, requeue=True)
+            self._ahead.add(tag)
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Hand it on; one that comes after `stop` goes back when the channel is closed."""
-        if not self.stopped:
+        """Hand it on; one that comes after `stop` goes back."""
+        if self.stopped:
+            self.give_back(delivery.tag)
+        else:
             self._take(self, delivery)
 
     def on_cancel(self, consumer_tag: str) -> None:
@@ -80,6 +118,40 @@ class Consumer(Channel):
         self.stopped = True
         self._end(reason)
         self.closed.set_result(reason)
+        self._lost(self)
+
+    async def _consume(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
+        await self.call(
+            commands.Basic.Consume(queue=self.queue, consumer_tag=_TAG), commands.Basic.ConsumeOk
+        )
+
+    def _acknowledge(self) -> None:
+        tags, self._settled = self._settled, []
+        if self.closed.done():  # its number may be another channel's by now
+            return
+        before = self._skip(self._complete)
+        complete = before
+        # A tag that was acknowledged before must not be named again, not even with "multiple".
+        last = 0
+        for tag in sorted(tags):
+            if tag == complete + 1:
+                last = tag
+                complete = self._skip(tag)
+            else:
+                self._ahead.add(tag)
+                self.ack(tag)
+        if last:
+            self.ack(last, multiple=True)
+        self._complete = complete
+
+    def _skip(self, tag: int) -> int:
+        """Return the tag up to which all are settled, given that all up to `tag` are."""
+        while tag + 1 in self._ahead:
+            tag += 1
+            self._ahead.remove(tag)
+        return tag
 
     def _end(self, reason: BrokerError) -> None:
         if not self.ended.done():

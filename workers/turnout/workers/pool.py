@@ -22,7 +22,9 @@ from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
 from turnout.workers.flow import Flow
 from turnout.workers.processor import Processor
+from turnout.workers.reports import Reports
 from turnout.workers.settings import WorkerSettings
+from turnout.workers.slots import Slots
 
 logger = log.get(__name__)
 
@@ -38,11 +40,15 @@ class Pool:
         self._publisher = Publisher(settings.amqp_urls, name=f"{self._id} publishes")
         self._board = cache.connect(settings.redis_url.get_secret_value())
         answers = Answers(self._board)
+        reports = Reports(self._publisher)
+        slots = Slots(settings.runs)
         self._processors = [
             Processor(
                 each,
                 self._publisher,
+                reports,
                 answers,
+                slots,
                 worker_id=self._id,
                 concurrency=settings.concurrency,
             )
@@ -83,6 +89,8 @@ class Pool:
         """Take no more messages, and wait for what is in progress; tell whether all of it ended."""
         self._stopping = True
         await asyncio.gather(*map(_stop, self._consumers))
+        for each in self._processors:
+            each.give_back()
         logger.info("worker waits for its runs", running=self._busy)
         ends = [asyncio.create_task(each.finish()) for each in self._processors]
         _, left = await asyncio.wait(ends, timeout=self._settings.shutdown_grace)
@@ -130,10 +138,10 @@ class Pool:
         backoff = Backoff(first=0.2)
         last, times = "", 0
         while not (link.closed.done() or self._stopping):
-            consumer = Consumer(processor.flow.queue, processor.limit, processor.take)
+            consumer = Consumer(processor.flow.queue, processor.take, processor.lost)
             self._consumers.add(consumer)
             try:
-                await consumer.start(link)
+                await consumer.start(link, processor.limit)
                 logger.info("flow is served", flow=address)
                 last, times = "", 0
                 backoff.reset()
@@ -180,7 +188,7 @@ class Pool:
     @property
     def _busy(self) -> int:
         """How many runs are in progress."""
-        return sum(len(each.runs) for each in self._processors)
+        return sum(each.running for each in self._processors)
 
 
 async def _stop(consumer: Consumer) -> None:

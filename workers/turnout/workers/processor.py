@@ -8,15 +8,19 @@
 
 Each arrow to the right is a publish that the broker has confirmed. A worker that dies between two
 of them leaves a duplicate behind, never a loss. A bucket returns the message to the flow's queue
-after its delay.
+after its delay. Outcomes and acknowledgements go in batches, see `reports` and `consumer`.
+
+A slot is free again when the flow has ended; the delivery counts against the prefetch until it is
+acknowledged.
 """
 
 import asyncio
 import json
+import logging
 import reprlib
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from turnout.shared import envelope as kinds
 from turnout.shared import log, names, outcome
@@ -28,10 +32,13 @@ from turnout.shared.outcome import Outcome
 from turnout.shared.publisher import Publisher, Verdict
 from turnout.workers import policy
 from turnout.workers.answers import Answers
-from turnout.workers.attempt import Failure, attempt
+from turnout.workers.attempt import Failure, Success, attempt
 from turnout.workers.consumer import Consumer
 from turnout.workers.event import Event
 from turnout.workers.flow import Flow
+from turnout.workers.reports import Reports
+from turnout.workers.run import Abandoned, Orphans, Run
+from turnout.workers.slots import Slots
 
 logger = log.get(__name__)
 
@@ -51,34 +58,45 @@ class Processor:
 
     Args:
         flow: what is run.
-        publisher: for outcomes, retries and dead letters.
+        publisher: for retries and dead letters.
+        reports: for outcomes.
         answers: for those who wait for an outcome.
+        slots: of the process.
         worker_id: named in the outcomes.
         concurrency: how many runs may be in progress at once; of a plain function, at most
             `MOST_THREADS`.
 
     Attributes:
         limit: how many runs may be in progress at once.
-        runs: the tasks of those that are.
+        running: how many are.
     """
 
     def __init__(
         self,
         flow: Flow,
         publisher: Publisher,
+        reports: Reports,
         answers: Answers,
+        slots: Slots,
         *,
         worker_id: str,
         concurrency: int,
     ) -> None:
         self.flow = flow
         self.limit = concurrency if flow.is_async else min(concurrency, MOST_THREADS)
-        self.runs: set[asyncio.Task[None]] = set()
+        self.running = 0
         self._publisher = publisher
+        self._reports = reports
         self._answers = answers
+        self._slots = slots
         self._worker_id = worker_id
-        # The broker holds to the limit for each channel; runs of a lost one may still go on.
-        self._slots = asyncio.Semaphore(self.limit)
+        self._loop = asyncio.get_running_loop()
+        # All whose delivery is ours, in the order in which they came; and those that wait of them.
+        self._runs: dict[Run, None] = {}
+        self._waiting: deque[Run] = deque()
+        self._orphans = Orphans()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Future[None] | None = None
         self._threads = (
             None
             if flow.is_async
@@ -86,43 +104,85 @@ class Processor:
         )
 
     def take(self, consumer: Consumer, delivery: Delivery) -> None:
-        """Process a delivery in a task of its own."""
-        run = asyncio.create_task(self._process(consumer, delivery))
-        self.runs.add(run)
-        run.add_done_callback(self.runs.discard)
+        """Process a delivery in a task of its own, as soon as there is a slot."""
+        if delivery.redelivered and self._orphans:
+            run = self._orphans.adopt(consumer, delivery)
+            if run is not None:
+                self._runs[run] = None
+                if run.packed is not None:
+                    self._reports.add(run.packed, run)
+                return
+        run = Run(consumer, delivery, self._settled)
+        self._runs[run] = None
+        self._waiting.append(run)
+        self.start_one()
+
+    def start_one(self) -> bool:
+        """Start a run that waits, if there may be one more; tell whether others could start."""
+        if self._waiting and self.running < self.limit and self._slots.take(self):
+            self.running += 1
+            run = self._waiting.popleft()
+            run.is_executing = True
+            task = self._loop.create_task(self._process(run))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return bool(self._waiting) and self.running < self.limit
+
+    def give_back(self) -> None:
+        """Put the runs that wait back into the queue, for whoever is there to take them."""
+        waiting, self._waiting = self._waiting, deque()
+        for run in waiting:
+            del self._runs[run]
+            run.consumer.give_back(run.delivery.tag)
+
+    def lost(self, consumer: Consumer) -> None:
+        """Note that the deliveries of a consumer are the broker's again.
+
+        Those that wait are forgotten; what has started goes on, and is kept for its redelivery.
+        """
+        self._waiting = deque(each for each in self._waiting if each.consumer is not consumer)
+        for run in [each for each in self._runs if each.consumer is consumer]:
+            self._settled(run)
+            self._orphans.add(run)
 
     async def finish(self) -> None:
-        """Wait for the runs in progress, and for threads that were abandoned at a timeout."""
-        if self.runs:
-            await asyncio.wait(self.runs)
+        """Wait for all that is in progress, and for threads that were abandoned at a timeout."""
+        if self.running or self._runs:
+            self._idle = self._loop.create_future()
+            await self._idle
         if self._threads is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, self._threads.shutdown)
+            await self._loop.run_in_executor(None, self._threads.shutdown)
 
-    async def _process(self, consumer: Consumer, delivery: Delivery) -> None:
-        async with self._slots:
-            if consumer.stopped:  # it waited for a slot; unstarted, it goes back to the queue
-                return
-            try:
-                if await self._settle(consumer, delivery):
-                    consumer.ack(delivery.tag)
-            # Not the flow's failure but ours. The queue's delivery limit ends a loop of these.
-            except Exception:
-                logger.exception("processing failed", flow=self.flow.address)
-                consumer.reject(delivery.tag, requeue=True)
+    # -- one run
 
-    async def _settle(self, consumer: Consumer, delivery: Delivery) -> bool:
-        """Run the flow and publish what follows; tell whether all of it is confirmed."""
+    async def _process(self, run: Run) -> None:
         try:
-            envelope = Envelope.decode(delivery.body)
-        except InvalidEnvelope as error:
-            logger.warning("message is no envelope", flow=self.flow.address, error=str(error))
-            return await self._bury(consumer, delivery, UNREADABLE, "no envelope", str(error))
+            await self._perform(run)
+        except Abandoned:
+            logger.info("run is left to another worker", flow=self.flow.address)
+        # Not the flow's failure but ours. The queue's delivery limit ends a loop of these.
+        except Exception:
+            logger.exception("processing failed", flow=self.flow.address)
+            if run.is_ours and self._settled(run):
+                run.consumer.give_back(run.delivery.tag)
 
-        started_at = time.time_ns()
-        end = await attempt(
-            self.flow, Event(envelope, redelivered=delivery.redelivered), self._threads
-        )
+    async def _perform(self, run: Run) -> None:
+        """Run the flow, and hand on what came of it."""
+        try:
+            delivery = run.delivery
+            try:
+                envelope = run.envelope = Envelope.decode(delivery.body)
+            except InvalidEnvelope as error:
+                logger.warning("message is no envelope", flow=self.flow.address, error=str(error))
+                await self._bury(run, delivery.body, UNREADABLE, "no envelope", str(error))
+                run.confirmed()
+                return
+            run.started_at = time.time_ns()
+            event = Event(envelope, redelivered=delivery.redelivered)
+            end = await attempt(self.flow, event, self._threads)
+            ended_at = time.time_ns()
+        finally:
+            self._leave(run)
         report = Outcome(
             state=outcome.SUCCEEDED,
             event_id=envelope.event_id,
@@ -131,80 +191,97 @@ class Processor:
             group=envelope.group,
             flow=envelope.flow,
             worker_id=self._worker_id,
-            started_at=started_at,
-            ended_at=time.time_ns(),
+            started_at=run.started_at,
+            ended_at=ended_at,
             redelivered=delivery.redelivered,
         )
-        if isinstance(end, Failure):
-            report = report._replace(error=end.error, traceback=end.traceback)
-            return await self._fail(consumer, delivery, envelope, report)
-        logger.info("run succeeded", **_told(report))
-        report = report._replace(result=_kept(report, end.result))
-        self._answer(envelope, report)
-        body = outcome.encode([report])
-        return await self._publish(consumer, names.OUTCOMES, body, outcome.TYPE)
-
-    async def _fail(
-        self, consumer: Consumer, delivery: Delivery, envelope: Envelope, report: Outcome
-    ) -> bool:
-        """Publish the next attempt or the dead letter, then the outcome."""
-        # Whoever runs a test sees how it failed, and decides whether to try again.
-        delay = None if envelope.kind == kinds.ONCE else policy.delay(self.flow, envelope.attempt)
-        told = {**_told(report), "error": report.error, "exception": report.traceback}
-        if delay is None:
-            logger.error("run is dead", **told)
-            report = report._replace(state=outcome.DEAD)
-            reason = f"attempt {envelope.attempt} of {self.flow.retries + 1} failed"
-            moved = await self._bury(consumer, delivery, TYPE, reason, report.error or "")
+        if isinstance(end, Success):
+            if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+                logger.debug("run succeeded", **_told(report))
+            if end.result is not None:
+                report = report._replace(result=_kept(report, end.result))
         else:
-            logger.warning("attempt failed", **told, next_in=delay)
-            report = report._replace(state=outcome.RETRYING, delay=delay)
-            body = envelope._replace(attempt=envelope.attempt + 1).encode()
-            moved = await self._publish(consumer, names.delay(delay), body, TYPE)
-        self._answer(envelope, report)
-        return moved and await self._publish(
-            consumer, names.OUTCOMES, outcome.encode([report]), outcome.TYPE
-        )
-
-    def _answer(self, envelope: Envelope, report: Outcome) -> None:
+            report = await self._fail(run, envelope, report, end)
+        run.packed = outcome.pack(report)
         if envelope.reply_to is not None:
             self._answers.tell(envelope.reply_to, report)
+        if run.is_ours:
+            self._reports.add(run.packed, run)
 
-    async def _bury(
-        self, consumer: Consumer, delivery: Delivery, kind: str, reason: str, error: str
-    ) -> bool:
+    async def _fail(
+        self, run: Run, envelope: Envelope, report: Outcome, failure: Failure
+    ) -> Outcome:
+        """Publish the next attempt or the dead letter; return the outcome."""
+        report = report._replace(error=failure.error, traceback=failure.traceback)
+        told = {**_told(report), "error": report.error, "exception": report.traceback}
+        # Whoever runs a test sees how it failed, and decides whether to try again.
+        delay = None if envelope.kind == kinds.ONCE else policy.delay(self.flow, envelope.attempt)
+        if delay is None:
+            logger.error("run is dead", **told)
+            reason = f"attempt {envelope.attempt} of {self.flow.retries + 1} failed"
+            await self._bury(run, run.delivery.body, TYPE, reason, failure.error)
+            return report._replace(state=outcome.DEAD)
+        logger.warning("attempt failed", **told, next_in=delay)
+        body = envelope._replace(attempt=envelope.attempt + 1).encode()
+        await self._publish(run, names.delay(delay), body, TYPE)
+        return report._replace(state=outcome.RETRYING, delay=delay)
+
+    async def _bury(self, run: Run, body: bytes, kind: str, reason: str, error: str) -> None:
         """Publish the message, byte for byte, as a dead letter."""
         headers: dict[str, str | int] = {
             "turnout-reason": reason,
             "turnout-error": error[:_MOST_ERROR],
         }
-        return await self._publish(consumer, names.DEAD, delivery.body, kind, headers)
+        await self._publish(run, names.DEAD, body, kind, headers)
 
     async def _publish(
         self,
-        consumer: Consumer,
+        run: Run,
         exchange: str,
         body: bytes,
         kind: str,
         headers: dict[str, str | int] | None = None,
-    ) -> bool:
-        """Publish until the broker has confirmed it, or has the delivery back; tell which.
+    ) -> None:
+        """Publish, while the delivery is ours, until the broker has confirmed it.
 
         The routing key is always the name of the flow's queue: a bucket sends its messages there,
         and a dead letter shows by it where it came from.
+
+        Raises:
+            Abandoned: the delivery is not ours any more.
         """
         backoff = Backoff()
-        while not consumer.closed.done():
+        while True:
+            await run.ours()
             confirm = await self._publisher.publish(
                 exchange, self.flow.queue, body, kind=kind, headers=headers
             )
             if confirm.verdict is Verdict.ACCEPTED:
-                return True
+                return
             logger.warning(
                 "publishing again", flow=self.flow.address, to=exchange, reason=confirm.reason
             )
-            await asyncio.wait([consumer.closed], timeout=backoff.delay())
-        return False
+            await asyncio.wait([run.consumer.closed], timeout=backoff.delay())
+
+    def _leave(self, run: Run) -> None:
+        """Give the slot to the next run."""
+        run.is_executing = False
+        self.running -= 1
+        self._slots.free()
+        self.start_one()
+        self._note_idle()
+
+    def _settled(self, run: Run) -> bool:
+        """Note that nothing more happens with a delivery; tell whether that is new."""
+        if run not in self._runs:
+            return False
+        del self._runs[run]
+        self._note_idle()
+        return True
+
+    def _note_idle(self) -> None:
+        if self._idle is not None and not (self.running or self._runs or self._idle.done()):
+            self._idle.set_result(None)
 
 
 def _told(report: Outcome) -> dict[str, str | int | float]:
@@ -217,14 +294,14 @@ def _told(report: Outcome) -> dict[str, str | int | float]:
     }
 
 
-def _kept(report: Outcome, result: Any) -> Any:
+def _kept(report: Outcome, result: object) -> object:
     """Return the flow's result as JSON carries it, or else how it looks."""
-    if result is None:
-        return None
     try:
         text = json.dumps(result, allow_nan=False)
         if len(text) <= _MOST_RESULT:
-            return json.loads(text)
+            kept: object = json.loads(text)
+            outcome.pack(report._replace(result=kept))
+            return kept
         reason = f"as JSON it has {len(text)} characters, more than {_MOST_RESULT}"
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run has succeeded
         reason = str(error)

@@ -15,6 +15,12 @@ class WorkerSettings(Settings):
         description="how many runs of each flow are in progress at once in one process; "
         "of a plain function, which needs a thread for each, at most 32",
     )
+    runs: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="how many runs of all flows together are in progress at once in one process",
+    )
     shutdown_grace: float = Field(
         30.0, gt=0, description="seconds that runs in progress have to finish when a worker stops"
     )

@@ -1,0 +1,113 @@
+"""A run as the worker holds it: one delivery of one attempt, until it is acknowledged.
+
+    waiting ──slot──▶ executing ──ended──▶ reported ──outcome confirmed──▶ acknowledged
+                          │                   │
+                          └──connection lost──┴──▶ orphan ──redelivered to us──▶ goes on from there
+
+RabbitMQ hands out again what was not acknowledged on a lost connection. When it comes back to the
+process that has it in progress, or has ended it, the flow does not run a second time: the run goes
+on with the new delivery.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from turnout.shared.amqp import Delivery
+from turnout.shared.envelope import Envelope
+from turnout.shared.errors import InvalidEnvelope
+from turnout.workers.consumer import Consumer
+
+#: How many orphans of a flow are remembered; the oldest is forgotten first, and may run again.
+_MOST = 5_000
+
+
+class Abandoned(Exception):
+    """The run's delivery is not ours any more, and will not be."""
+
+
+class Run:
+    """One delivery and what becomes of it.
+
+    Attributes:
+        consumer: that took the delivery.
+        delivery: the message.
+        envelope: once it is decoded.
+        started_at: nanoseconds since the Unix epoch; 0: it has not started.
+        is_executing: the flow is at work.
+        is_told: an outcome "started" was published.
+        packed: the outcome, when it has ended.
+    """
+
+    __slots__ = (
+        *("_settled", "adopted", "consumer", "delivery", "envelope", "is_executing", "is_told"),
+        *("packed", "started_at"),
+    )
+
+    def __init__(
+        self, consumer: Consumer, delivery: Delivery, settled: Callable[["Run"], bool]
+    ) -> None:
+        self.consumer = consumer
+        self.delivery = delivery
+        self.envelope: Envelope | None = None
+        self.started_at = 0
+        self.is_executing = False
+        self.is_told = False
+        self.packed: bytes | None = None
+        self.adopted: asyncio.Future[bool] | None = None
+        self._settled = settled
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it can still be acknowledged."""
+        return not self.consumer.closed.done()
+
+    def confirmed(self) -> None:
+        """Acknowledge it: its outcome is safe."""
+        if self.is_ours and self._settled(self):
+            self.consumer.settle(self.delivery.tag)
+
+    async def ours(self) -> None:
+        """Wait, if the delivery was lost, until it comes back to us.
+
+        Raises:
+            Abandoned: it was forgotten.
+        """
+        while not self.is_ours:
+            self.adopted = asyncio.get_running_loop().create_future()
+            if not await self.adopted:
+                raise Abandoned
+
+
+class Orphans:
+    """The runs of a flow whose deliveries were lost, by run id and attempt."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, int], Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, run: Run) -> None:
+        """Remember a run, and forget the oldest if there are too many."""
+        envelope = run.envelope
+        if envelope is None:
+            return
+        self._runs[envelope.run_id, envelope.attempt] = run
+        while len(self._runs) > _MOST:
+            forgotten = self._runs.pop(next(iter(self._runs)))
+            if forgotten.adopted is not None:
+                forgotten.adopted.set_result(False)
+
+    def adopt(self, consumer: Consumer, delivery: Delivery) -> Run | None:
+        """Find the run that a redelivery is about, and give it the new delivery."""
+        try:
+            envelope = Envelope.decode(delivery.body)
+        except InvalidEnvelope:
+            return None
+        run = self._runs.pop((envelope.run_id, envelope.attempt), None)
+        if run is not None:
+            run.consumer, run.delivery = consumer, delivery
+            if run.adopted is not None:
+                run.adopted.set_result(True)
+                run.adopted = None
+        return run
