@@ -86,18 +86,18 @@ async def remembered(lookup: Lookup, redis: Redis, *digests: str) -> None:
 
 async def test_records_are_found_by_hash_and_by_routing_key(lookup: Lookup) -> None:
     assert await find(lookup) == KEY
-    assert await lookup.trigger("route") == TRIGGER
+    assert await lookup.trigger("route", 0.0) == TRIGGER
     assert await find(lookup, "route") is None
-    assert await lookup.trigger("good") is None
+    assert await lookup.trigger("good", 0.0) is None
 
 
 async def test_a_warm_call_makes_no_round_trip(lookup: Lookup, calls: Calls) -> None:
     await find(lookup)
-    await lookup.trigger("route")
+    await lookup.trigger("route", 0.0)
     before = await calls("mget")
     for _ in range(1000):
         # Nothing is waited for at all: it ends at the first step.
-        for call in (lookup.key("good", 0.0), lookup.trigger("route")):
+        for call in (lookup.key("good", 0.0), lookup.trigger("route", 0.0)):
             with pytest.raises(StopIteration):
                 call.send(None)
     assert await calls("mget") == before
@@ -148,7 +148,7 @@ async def test_a_flood_of_invented_keys_displaces_no_good_one(
     monkeypatch.setattr(module, "_MOST_RECORDS", 200)
     good = [f"good{number}" for number in range(100)]
     await remembered(lookup, redis, *good)
-    await lookup.trigger("route")
+    await lookup.trigger("route", 0.0)
     before = await calls("mget")
     flood = module._MOST_ABSENT + 2000
     for begin in range(0, flood, 500):
@@ -159,7 +159,7 @@ async def test_a_flood_of_invented_keys_displaces_no_good_one(
 
     before = await calls("mget")
     assert await asyncio.gather(*(find(lookup, digest) for digest in good)) == [KEY] * 100
-    assert await lookup.trigger("route") == TRIGGER
+    assert await lookup.trigger("route", 0.0) == TRIGGER
     assert await calls("mget") == before
 
 
@@ -206,12 +206,12 @@ async def test_a_new_key_works_although_it_was_unknown_a_moment_ago(
 
 
 async def test_a_changed_trigger_is_seen(lookup: Lookup, redis: Redis) -> None:
-    assert await lookup.trigger("route") == TRIGGER
+    assert await lookup.trigger("route", 0.0) == TRIGGER
     disabled = TRIGGER._replace(enabled=False)
     await redis.set(names.auth_trigger("route"), disabled.encode())
 
     async def seen() -> bool:
-        return await lookup.trigger("route") == disabled
+        return await lookup.trigger("route", 0.0) == disabled
 
     await eventually(seen, 5)
 

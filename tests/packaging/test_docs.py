@@ -43,6 +43,7 @@ def test_every_refusal_is_documented_with_its_status() -> None:
     refusals = [value for value in vars(responses).values() if isinstance(value, Refusal)]
     refusals += [
         responses.method_not_allowed(("POST",)),
+        responses.unsupported_media_type(("text/*",)),
         responses.body_too_large(1),
         responses.rate_limited("key", 1, 1, 1),
     ]

@@ -1,6 +1,6 @@
 """The admin API as tests use it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from turnout.router.depth import Depth
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
-from turnout.router.topology import Missing
+from turnout.router.topology import Binding, Missing
 from turnout.shared import keys
 from turnout.shared.publisher import Publisher
 from turnout.shared.replies import Replies
@@ -32,6 +32,8 @@ class Broker:
     failure: Exception | None = None
     lacks: list[Missing] = field(default_factory=list)
     live: set[str] = field(default_factory=set)
+    withdrawn: list[str] = field(default_factory=list)
+    declared: list[Binding] = field(default_factory=list)
 
     async def settle(self, timeout: float) -> None:
         assert timeout > 0
@@ -39,6 +41,14 @@ class Broker:
         if not self.reachable:
             raise TimeoutError
         self.live = {trigger.id for trigger in (await self.registry.snapshot()).triggers}
+
+    async def withdraw(self, records: Collection[str]) -> None:
+        self.withdrawn += records
+
+    async def declare(self, bindings: Collection[Binding]) -> None:
+        if self.failure:
+            raise self.failure
+        self.declared += bindings
 
     def is_live(self, trigger_id: str) -> bool:
         return trigger_id in self.live
@@ -73,7 +83,9 @@ class Admin:
 
 def once_of(client: Redis) -> RunOnce:
     """Stand where test runs are started: without a broker, none is."""
-    return RunOnce(client, Depth(()), Publisher((), name="test"), Replies(client))
+    return RunOnce(
+        client, Depth(["amqp://127.0.0.1:1/"]), Publisher((), name="test"), Replies(client)
+    )
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ async def test_a_database_of_the_first_schema_keeps_its_rows_and_sets_no_limit(
         (trigger,) = await registry.list_triggers()
         assert (group.id, key.name, trigger.key_ids) == ("grp_1", "Partner", ("key_1",))
         assert group.limits == key.effective_limits == trigger.effective_limits == Limits()
-        await registry.limit_key("key_1", {"rate": 2.5, "burst": 7})
+        await registry.change_key("key_1", {"limits": {"rate": 2.5, "burst": 7}})
         assert (await registry.key("key_1")).limits == Limits(rate=2.5, burst=7)
 
 
@@ -99,7 +99,7 @@ async def test_going_back_to_the_first_schema_loses_the_limits_alone(database_ur
         await database.migrate()
         registry = Registry(database)
         await registry.limit_group("crm", {"in_flight": 9, "max_body_bytes": 9})
-        await registry.limit_trigger("trg_1", {"rate": 9.0})
+        await registry.change_trigger("trg_1", {"limits": {"rate": 9.0}})
     await _migrate(database_url, command.downgrade, "0001")
     async with open_database(database_url) as database:
         await database.migrate()

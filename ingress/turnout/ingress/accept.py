@@ -4,7 +4,7 @@ import time
 
 from aiohttp import web
 
-from turnout.ingress import auth, responses
+from turnout.ingress import auth, content_type, responses
 from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
 from turnout.ingress.body import Bodies
@@ -74,16 +74,20 @@ class Acceptor:
         call.presented = presented
         try:
             # One after the other: how long a bad key takes tells nothing of the trigger.
-            key = call.key = await self._lookup.key(presented.digest, time.time())
+            now = time.time()
+            key = call.key = await self._lookup.key(presented.digest, now)
             if key is None:
                 return responses.BAD_KEY
             if keys.is_routing_key(call.routing_key):
-                call.trigger = await self._lookup.trigger(call.routing_key)
+                call.trigger = await self._lookup.trigger(call.routing_key, now)
         except Unavailable as error:
             return responses.CACHE_UNAVAILABLE.because(str(error))
         refusal = auth.decide(presented, key, call.trigger, method=call.request.method)
         if refusal is not None or call.trigger is None:
             return refusal or responses.NO_TRIGGER
+        types = call.trigger.content_types
+        if types is not None and not content_type.is_accepted(call.request, types):
+            return responses.unsupported_media_type(types)
         return key, call.trigger
 
     async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:

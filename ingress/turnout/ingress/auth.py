@@ -91,7 +91,9 @@ def decide(
         refusal = responses.BAD_KEY if presented.in_query else responses.NO_TRIGGER
     elif presented.in_query and not trigger.key_in_query:
         refusal = responses.BAD_KEY
-    elif trigger.key_ids is not None and key.key_id not in trigger.key_ids:
+    elif (trigger.key_ids is not None and key.key_id not in trigger.key_ids) or (
+        key.flow_ids is not None and trigger.flow_id not in key.flow_ids
+    ):
         refusal = responses.KEY_NOT_ACCEPTED
     elif not trigger.enabled:
         refusal = responses.TRIGGER_DISABLED

@@ -63,7 +63,7 @@ class Call:
         return Envelope(
             event_id=event_id,
             run_id=ids.same_uuid(event_id, ids.RUN),
-            routing_key=self.routing_key,
+            routing_key=trigger.route or self.routing_key,
             trigger_id=trigger.trigger_id,
             key_id=key.key_id,
             flow_id=trigger.flow_id,

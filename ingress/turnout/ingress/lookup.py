@@ -86,21 +86,15 @@ class Lookup:
         Raises:
             Unavailable: it cannot be known whether there is one.
         """
-        return await self._find(
-            names.auth_key(digest),
-            KeyRecord.decode,
-            lambda record: record.expires_at is None or record.expires_at > now,
-        )
+        return await self._find(names.auth_key(digest), KeyRecord.decode, now)
 
-    async def trigger(self, routing_key: str) -> TriggerRecord | None:
-        """Find the record of a trigger by its routing key.
+    async def trigger(self, routing_key: str, now: float) -> TriggerRecord | None:
+        """Find the record of a trigger by its routing key; see `key`.
 
         Raises:
             Unavailable: it cannot be known whether there is one.
         """
-        return await self._find(
-            names.auth_trigger(routing_key), TriggerRecord.decode, lambda _: True
-        )
+        return await self._find(names.auth_trigger(routing_key), TriggerRecord.decode, now)
 
     async def trouble(self) -> str | None:
         """Say why keys cannot be checked at present; None when they can."""
@@ -112,15 +106,15 @@ class Lookup:
         return None
 
     async def _find(
-        self, name: str, decode: Callable[[bytes], Record], valid: Callable[[Record], bool]
+        self, name: str, decode: Callable[[bytes], Record], now: float
     ) -> Record | None:
-        now = self._loop.time()
         known = cast("_Known[Record] | None", self._known.get(name))
         if self._tracking.active:
             # An expired key goes the way of an unknown one from here on: both take the same time.
-            if known is not None and known.until > now and valid(known.record):
+            loop_time = self._loop.time()
+            if known is not None and known.until > loop_time and _is_good(known.record, now):
                 return known.record
-            if self._absent.get(name, 0.0) > now:
+            if self._absent.get(name, 0.0) > loop_time:
                 return None
         question = self._ask(name)
         try:
@@ -135,10 +129,10 @@ class Lookup:
         except InvalidRecord as error:
             raise Unavailable(str(error)) from None
         else:
-            if found is not None and not valid(found):
+            if found is not None and not _is_good(found, now):
                 found = None
             self._remember(name, found, question)
-        return found if found is not None and valid(found) else None
+        return found if found is not None and _is_good(found, now) else None
 
     def _remember(
         self, name: str, record: KeyRecord | TriggerRecord | None, question: _Question
@@ -185,6 +179,10 @@ class Lookup:
             self._absent.pop(name, None)
             if name in self._asked:
                 self._asked[name].changed = True
+
+
+def _is_good(record: KeyRecord | TriggerRecord, now: float) -> bool:
+    return record.expires_at is None or record.expires_at > now
 
 
 def _entry(epoch: bytes | None, data: bytes | None) -> bytes | None:

@@ -144,6 +144,17 @@ def method_not_allowed(methods: tuple[str, ...]) -> Refusal:
     )
 
 
+def unsupported_media_type(types: tuple[str, ...]) -> Refusal:
+    """Refuse a body of a media type that the trigger does not take."""
+    accepted = ", ".join(types)
+    return Refusal(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        f"This trigger takes {accepted}.",
+        {"Accept": accepted},
+    )
+
+
 def body_too_large(limit: int) -> Refusal:
     """Refuse a body over `limit` bytes."""
     return Refusal(

@@ -6,7 +6,7 @@ cache ──announcements──▶ registry                 (flows that running 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from redis.asyncio import Redis
 
@@ -18,7 +18,7 @@ from turnout.router.management import Management
 from turnout.router.projection import Projection, check_eviction
 from turnout.router.registry import Registry, Snapshot
 from turnout.router.settings import RouterSettings
-from turnout.router.topology import Missing, Topology
+from turnout.router.topology import Binding, Missing, Topology
 from turnout.shared import cache, log
 from turnout.shared.amqp import Link
 from turnout.shared.announcement import Announcement
@@ -64,6 +64,7 @@ class Control:
         self._host = 0
         self._live: frozenset[str] = frozenset()
         self._lock = asyncio.Lock()
+        self._projecting = asyncio.Lock()
         self._settled = False
 
     @property
@@ -102,14 +103,36 @@ class Control:
     async def settle(self, timeout: float) -> None:
         """Bring broker and cache in line now, if that works within `timeout` seconds.
 
-        If not, the background loops go on trying.
+        If not, the background loops go on trying. What needs nothing of the broker holds at once.
         """
         try:
-            async with asyncio.timeout(timeout), self._lock:
-                await self._reconcile(await self._registry.snapshot())
+            async with asyncio.timeout(timeout):
+                await self._project()
+                async with self._lock:
+                    await self._reconcile(await self._registry.snapshot())
                 await self._project()
         except _TEMPORARY as error:
             logger.warning("not settled yet", reason=str(error) or type(error).__name__)
+
+    async def withdraw(self, records: Collection[str]) -> None:
+        """Remove records from the cache at once, whatever else is under way.
+
+        Raises:
+            redis.RedisError, OSError: the cache does not answer; they go as soon as it does.
+        """
+        await self._projection.withdraw(records)
+
+    async def declare(self, bindings: Collection[Binding]) -> None:
+        """Make sure that bindings exist before anything is published by them.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or refuses.
+        """
+        wanted = Topology(bindings=frozenset(bindings))
+        async with self._lock:
+            declared = await declare(await self._connected(), wanted)
+        if declared != wanted:
+            raise BrokerError("the queue of the flow does not exist yet")
 
     async def watch_broker(self) -> None:
         """Repair the topology for ever."""
@@ -119,7 +142,7 @@ class Control:
             try:
                 async with self._lock:
                     await self._reconcile(await self._registry.snapshot())
-                    await self._project()
+                await self._project()
                 self._settled = True
                 backoff.reset()
                 await asyncio.sleep(_BROKER_INTERVAL)
@@ -133,8 +156,7 @@ class Control:
             await asyncio.sleep(_CACHE_INTERVAL)
             try:
                 if not await self._projection.is_complete():
-                    async with self._lock:
-                        await self._project()
+                    await self._project()
             except _TEMPORARY as error:
                 logger.warning("projecting failed", reason=str(error) or type(error).__name__)
                 await asyncio.sleep(_CACHE_INTERVAL)
@@ -189,8 +211,7 @@ class Control:
         live = [
             trigger
             for trigger in snapshot.triggers
-            for binding in [topology.binding_of(trigger.group, trigger.flow, trigger.routing_key)]
-            if binding in there.bindings
+            if there.bindings.issuperset(topology.bindings_of(trigger))
         ]
         self._live = frozenset(trigger.id for trigger in live)
         await self._registry.mark_live(
@@ -207,7 +228,8 @@ class Control:
             return Topology()
 
     async def _project(self) -> None:
-        await self._projection.write(await self._registry.snapshot())
+        async with self._projecting:
+            await self._projection.write(await self._registry.snapshot())
 
     async def _connected(self) -> Link:
         """Return the connection to the broker, a new one if it was lost."""

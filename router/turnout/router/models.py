@@ -19,6 +19,8 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -63,7 +65,10 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: UtcDateTime(), list[str]: JSON()}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own form
+        datetime: UtcDateTime(),
+        list[str]: JSON(none_as_null=True),
+    }
 
 
 class Group(Base):
@@ -107,10 +112,32 @@ class ApiKey(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+    rotated_at: Mapped[datetime | None]
+    """When its present secret was made, if that is not its first."""
+    old_prefix: Mapped[str | None] = mapped_column(String(13))
+    """This and the following: of the secret before, which is good until then."""
+    old_digest: Mapped[str | None] = mapped_column(String(64))
+    old_until: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    revoked_reason: Mapped[str | None] = mapped_column(String(500))
+    any_flow: Mapped[bool] = mapped_column(server_default=true())
+    """May trigger any flow of the group; otherwise those that `key_flows` lists."""
     rate: Mapped[float | None]
     burst: Mapped[int | None]
     in_flight: Mapped[int | None]
+
+
+class KeyFlow(Base):
+    """One flow of the scope of one key."""
+
+    __tablename__ = "key_flows"
+
+    key_id: Mapped[str] = mapped_column(
+        ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True
+    )
+    flow_id: Mapped[str] = mapped_column(
+        ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class Trigger(Base):
@@ -122,8 +149,18 @@ class Trigger(Base):
     flow_id: Mapped[str] = mapped_column(ForeignKey("flows.id"), index=True)
     description: Mapped[str] = mapped_column(String(500))
     routing_key: Mapped[str] = mapped_column(String(24), unique=True)
+    rotated_at: Mapped[datetime | None]
+    """When its present routing key was made, if that is not its first."""
+    old_routing_key: Mapped[str | None] = mapped_column(String(24))
+    """The one before, which is good until the moment below."""
+    old_until: Mapped[datetime | None]
+    moved: Mapped[bool] = mapped_column(server_default=false())
+    """Whether it led to another flow before: see `names.route`."""
     enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None] = mapped_column(String(500))
     methods: Mapped[list[str]]
+    content_types: Mapped[list[str] | None]
+    """What it accepts; None: anything."""
     key_in_query: Mapped[bool]
     any_key: Mapped[bool]
     """Accepts any key of the group; otherwise those that `trigger_keys` lists."""

@@ -7,10 +7,12 @@ lagged behind, is known by it and filled again.
 """
 
 import secrets
+from collections.abc import Collection
+from datetime import datetime
 
 from redis.asyncio import Redis
 
-from turnout.router.registry import Snapshot
+from turnout.router.registry import ApiKey, Snapshot, Trigger
 from turnout.shared import log, names
 from turnout.shared.errors import SettingsError
 from turnout.shared.records import KeyRecord, TriggerRecord
@@ -32,39 +34,81 @@ def records(snapshot: Snapshot) -> dict[str, bytes]:
     """Return all cache entries that follow from the registry, by name.
 
     A revoked key has none. A trigger has one from the moment its queue and binding were seen at
-    the broker, so that no call comes before its flow can receive it.
+    the broker, so that no call comes before its flow can receive it. While a secret or a routing
+    key is being replaced, the old one has an entry of its own, which ends by itself.
     """
-    entries = {
-        names.auth_key(key.digest): KeyRecord(
-            key_id=key.id,
-            group_id=key.group_id,
-            expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
-            rate=key.effective_limits.rate,
-            burst=key.effective_limits.burst,
-            in_flight=key.effective_limits.in_flight,
-        ).encode()
-        for key in snapshot.keys
-        if key.revoked_at is None
-    }
-    entries |= {
-        names.auth_trigger(trigger.routing_key): TriggerRecord(
-            trigger_id=trigger.id,
-            flow_id=trigger.flow_id,
-            group_id=trigger.group_id,
-            group=trigger.group,
-            flow=trigger.flow,
-            methods=trigger.methods,
-            enabled=trigger.enabled,
-            key_ids=trigger.key_ids,
-            key_in_query=trigger.key_in_query,
-            rate=trigger.effective_limits.rate,
-            burst=trigger.effective_limits.burst,
-            max_body_bytes=trigger.effective_limits.max_body_bytes,
-        ).encode()
-        for trigger in snapshot.triggers
-        if trigger.live_since is not None
-    }
+    entries: dict[str, bytes] = {}
+    for key in snapshot.keys:
+        if key.revoked_at is None:
+            entries |= _of_key(key)
+    for trigger in snapshot.triggers:
+        if trigger.live_since is not None:
+            entries |= _of_trigger(trigger)
     return entries
+
+
+def names_of_key(key: ApiKey) -> list[str]:
+    """Return the names of all entries that a key has, or has had since it was last rotated."""
+    return [names.auth_key(digest) for digest in (key.digest, key.old_digest) if digest]
+
+
+def names_of_trigger(trigger: Trigger) -> list[str]:
+    """Return the names of all entries that a trigger has, or has had since it was last rotated."""
+    routing_keys = (trigger.routing_key, trigger.old_routing_key)
+    return [names.auth_trigger(each) for each in routing_keys if each]
+
+
+def _of_key(key: ApiKey) -> dict[str, bytes]:
+    record = KeyRecord(
+        key_id=key.id,
+        group_id=key.group_id,
+        expires_at=_timestamp(key.expires_at),
+        rate=key.effective_limits.rate,
+        burst=key.effective_limits.burst,
+        in_flight=key.effective_limits.in_flight,
+        flow_ids=key.flow_ids,
+    )
+    entries = {names.auth_key(key.digest): record.encode()}
+    if key.old_digest and key.old_until and key.overlaps:
+        old = record._replace(
+            expires_at=_timestamp(min(filter(None, (key.old_until, key.expires_at)))),
+            old_since=_timestamp(key.rotated_at),
+        )
+        entries[names.auth_key(key.old_digest)] = old.encode()
+    return entries
+
+
+def _of_trigger(trigger: Trigger) -> dict[str, bytes]:
+    record = TriggerRecord(
+        trigger_id=trigger.id,
+        flow_id=trigger.flow_id,
+        group_id=trigger.group_id,
+        group=trigger.group,
+        flow=trigger.flow,
+        methods=trigger.methods,
+        enabled=trigger.enabled,
+        key_ids=trigger.key_ids,
+        key_in_query=trigger.key_in_query,
+        rate=trigger.effective_limits.rate,
+        burst=trigger.effective_limits.burst,
+        max_body_bytes=trigger.effective_limits.max_body_bytes,
+        content_types=trigger.content_types,
+    )
+    entries = {}
+    for routing_key in trigger.routing_keys:
+        own = record
+        if routing_key != trigger.routing_key:
+            own = own._replace(
+                old_since=_timestamp(trigger.rotated_at), expires_at=_timestamp(trigger.old_until)
+            )
+        if trigger.moved:
+            own = own._replace(route=trigger.route(routing_key))
+        entries[names.auth_trigger(routing_key)] = own.encode()
+    return entries
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
 
 
 _ADVANCE = """
@@ -85,6 +129,7 @@ class Projection:
         self._client = client
         self._written: dict[str, bytes] | None = None  # None: not known, so all is written
         self._epoch = b""
+        self._withdrawn: set[str] = set()
 
     async def is_complete(self) -> bool:
         """Tell whether the cache holds what was last written: it was not flushed or set back.
@@ -113,6 +158,17 @@ class Projection:
             self._written = wanted
         else:
             logger.warning("the cache was flushed while it was written; it is filled again")
+
+    async def withdraw(self, entries: Collection[str]) -> None:
+        """Remove records at once and for ever, without waiting for a write that is under way.
+
+        Such a write follows an earlier state of the registry: what it brings back, it removes.
+
+        Raises:
+            redis.RedisError, OSError: the cache does not answer; the next write removes them.
+        """
+        self._withdrawn.update(entries)
+        await self._delete(list(entries))
 
     async def _is_ours(self) -> bool:
         return await self._client.get(names.AUTH_EPOCH) == self._epoch
@@ -152,7 +208,9 @@ class Projection:
     async def _set(self, entries: dict[str, bytes]) -> None:
         items = list(entries.items())
         for begin in range(0, len(items), _CHUNK):
-            await self._client.mset(dict(items[begin : begin + _CHUNK]))
+            some = dict(items[begin : begin + _CHUNK])
+            await self._client.mset(some)
+            await self._delete([name for name in some if name in self._withdrawn])
 
     async def _delete(self, entries: list[str]) -> None:
         for begin in range(0, len(entries), _CHUNK):

@@ -133,7 +133,7 @@ class RunOnce:
         return Envelope(
             event_id=event_id,
             run_id=ids.same_uuid(event_id, ids.RUN),
-            routing_key=trigger.routing_key,
+            routing_key=trigger.route(trigger.routing_key),
             trigger_id=trigger.id,
             key_id="",
             flow_id=trigger.flow_id,

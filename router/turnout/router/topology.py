@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from turnout.router.registry import Snapshot
+from turnout.router.registry import Snapshot, Trigger
 from turnout.router.settings import RouterSettings
 from turnout.shared import names
 
@@ -133,18 +133,19 @@ def of(snapshot: Snapshot, settings: RouterSettings) -> Topology:
         bindings=frozenset(
             [
                 *(Binding(queue.name, queue.name) for queue in fixed),
-                *(
-                    binding_of(trigger.group, trigger.flow, trigger.routing_key)
-                    for trigger in snapshot.triggers
-                ),
+                *(binding for trigger in snapshot.triggers for binding in bindings_of(trigger)),
             ]
         ),
     )
 
 
-def binding_of(group: str, flow: str, routing_key: str) -> Binding:
-    """Return the binding that leads from a trigger to the queue of its flow."""
-    return Binding(names.TRIGGERS, names.flow_queue(group, flow), routing_key)
+def bindings_of(trigger: Trigger) -> list[Binding]:
+    """Return the bindings that lead from a trigger to the queue of its flow."""
+    queue = names.flow_queue(trigger.group, trigger.flow)
+    return [
+        Binding(names.TRIGGERS, queue, trigger.route(routing_key))
+        for routing_key in trigger.routing_keys
+    ]
 
 
 def queues_named(found: Iterable[str]) -> frozenset[Queue]:

@@ -88,6 +88,15 @@ def auth_trigger(routing_key: str) -> str:
     return AUTH_TRIGGER_PREFIX + routing_key
 
 
+def route(routing_key: str, flow_id: str) -> str:
+    """Name the AMQP routing key of a trigger that was moved to a flow.
+
+    Each leads to one queue, for ever: a trigger is moved by publishing with another one, and none
+    is ever bound to two queues.
+    """
+    return f"{routing_key}.{flow_id}"
+
+
 def usage(moment: datetime, unit: Literal["minute", "hour", "day"]) -> str:
     """Name the hash that counts the accepted calls of one minute, hour or day, in UTC.
 

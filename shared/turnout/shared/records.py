@@ -24,6 +24,10 @@ class KeyRecord(NamedTuple):
     """Calls that it may make at once, above the rate."""
     in_flight: int | None = None
     """Calls that it may have under way in one process."""
+    flow_ids: tuple[str, ...] | None = None
+    """The flows that it may trigger; None: any of the group."""
+    old_since: float | None = None
+    """Of a secret beside which there is a newer one: since when, in seconds since the epoch."""
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""
@@ -61,6 +65,14 @@ class TriggerRecord(NamedTuple):
     burst: int | None = None
     """Calls that it takes at once, above the rate."""
     max_body_bytes: int | None = None
+    content_types: tuple[str, ...] | None = None
+    """The media types it accepts, "type/*" for all of a type; None: anything."""
+    route: str | None = None
+    """The AMQP routing key of what it accepts; None: that of its URL."""
+    old_since: float | None = None
+    """Of a routing key beside which there is a newer one: since when."""
+    expires_at: float | None = None
+    """Until when such a routing key is good."""
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""

@@ -3,7 +3,14 @@
 from typing import Annotated, Generic, TypeVar
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from turnout.router.api.problem import Problem, invalid_fields, named_fields
@@ -46,6 +53,19 @@ Description = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
     AfterValidator(_printable),
 ]
+
+
+class Reason(Body):
+    """Why something is done, for whoever asks later."""
+
+    reason: Description | None = None
+
+
+class Rotation(Reason):
+    """How to replace a secret or a routing key."""
+
+    overlap: Annotated[int, Field(ge=0, le=90 * 86400)] = 86400
+    """For how many seconds the old one is good as well; 0 ends it at once."""
 
 
 async def read(request: web.Request, model: type[BodyType]) -> BodyType:

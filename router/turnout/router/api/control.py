@@ -1,6 +1,6 @@
 """What the admin API needs of the control plane, and what it is handed at the start."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -8,9 +8,9 @@ from aiohttp import web
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
-from turnout.router.topology import Missing
+from turnout.router.topology import Binding, Missing
 from turnout.router.usage import Usage
-from turnout.shared import log
+from turnout.shared import cache, log
 
 _log = log.get(__name__)
 
@@ -31,6 +31,12 @@ class Control(Protocol):
 
     async def settle(self, timeout: float) -> None:
         """Bring them in line now, within `timeout` seconds."""
+
+    async def withdraw(self, records: Collection[str]) -> None:
+        """Remove records from the cache at once."""
+
+    async def declare(self, bindings: Collection[Binding]) -> None:
+        """Make sure that bindings exist at the broker."""
 
     def is_live(self, trigger_id: str) -> bool:
         """Tell whether the trigger's queue and binding exist at the broker."""
@@ -60,3 +66,15 @@ async def settle(request: web.Request) -> None:
         await request.app[CONTROL].settle(SETTLE_TIMEOUT)
     except Exception as error:  # noqa: BLE001 - see above
         _log.warning("broker and cache do not follow yet", reason=str(error) or repr(error))
+
+
+async def withdraw(request: web.Request, records: Collection[str]) -> None:
+    """Let no process of ingress accept what these records stand for, from this moment on.
+
+    While the cache does not answer, ingress goes by what it knows, for a bounded time; the control
+    plane withdraws them as soon as it does.
+    """
+    try:
+        await request.app[CONTROL].withdraw(records)
+    except cache.ERRORS as error:
+        _log.warning("the cache does not follow yet", reason=str(error) or repr(error))

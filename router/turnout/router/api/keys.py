@@ -1,20 +1,23 @@
 """`/keys`: API keys, whose text is shown once."""
 
-from datetime import datetime
-from typing import Self
+from datetime import datetime, timedelta
+from typing import Annotated, Self
 
 from aiohttp import web
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
+from turnout.router import projection
 from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, Name, answer, read
-from turnout.router.api.control import REGISTRY, USAGE, settle
+from turnout.router.api.body import Answer, Body, Items, Name, Reason, Rotation, answer, read
+from turnout.router.api.control import REGISTRY, USAGE, settle, withdraw
 from turnout.router.api.limits import KeyLimits
-from turnout.router.registry import ApiKey, Trigger
+from turnout.router.registry import ApiKey, KeyChanges, KeyState, Trigger
 from turnout.router.usage import UNUSED, Activity
-from turnout.shared import ids
+from turnout.shared import ids, names
 
 routes = web.RouteTableDef()
+
+Flows = Annotated[list[str], Field(max_length=100)]
 
 
 class NewKey(Body):
@@ -22,13 +25,21 @@ class NewKey(Body):
 
     name: Name
     expires_at: AwareDatetime | None = None
+    flows: Flows | None = None
+    """Slugs of the flows that it may trigger; null: any of the group."""
     limits: KeyLimits = KeyLimits()
 
 
 class KeyChange(Body):
-    """What to change: the limits that are sent; null takes one away."""
+    """What to change; what is not sent stays, of the limits each."""
 
-    limits: KeyLimits
+    name: Name = ""
+    expires_at: AwareDatetime | None = None
+    """null: never."""
+    flows: Flows | None = None
+    """null: any of the group."""
+    limits: KeyLimits = KeyLimits()
+    """null takes one away."""
 
 
 class KeyAnswer(Answer):
@@ -39,8 +50,17 @@ class KeyAnswer(Answer):
     name: str
     prefix: str
     created_at: datetime
+    state: KeyState
     expires_at: datetime | None
+    rotated_at: datetime | None
+    """When its present secret was made, if that is not its first."""
+    old_prefix: str | None
+    """Of the secret before the present one, which is good until `old_until`."""
+    old_until: datetime | None
     revoked_at: datetime | None
+    revoked_reason: str | None
+    flows: list[str] | None
+    """Slugs of the flows that it may trigger; null: any of the group."""
     limits: KeyLimits
     effective_limits: KeyLimits
     """Its own or its group's; null: as ingress is set."""
@@ -58,8 +78,14 @@ class KeyAnswer(Answer):
                 "name": key.name,
                 "prefix": key.prefix,
                 "created_at": key.created_at,
+                "state": key.state,
                 "expires_at": key.expires_at,
+                "rotated_at": key.rotated_at,
+                "old_prefix": key.old_prefix,
+                "old_until": key.old_until,
                 "revoked_at": key.revoked_at,
+                "revoked_reason": key.revoked_reason,
+                "flows": None if key.flows is None else [flow.slug for flow in key.flows],
                 "limits": KeyLimits.of(key.limits),
                 "effective_limits": KeyLimits.of(key.effective_limits),
                 **activity._asdict(),
@@ -104,7 +130,7 @@ async def create(request: web.Request) -> web.Response:
     group = path.slug(request, "group")
     body = await read(request, NewKey)
     key, text = await request.app[REGISTRY].create_key(
-        group, body.name, expires_at=body.expires_at, limits=body.limits.value()
+        group, body.name, expires_at=body.expires_at, flows=body.flows, limits=body.limits.value()
     )
     await settle(request)
     return answer(CreatedKey.of(key, UNUSED, key=text), status=201)
@@ -134,9 +160,44 @@ async def show(request: web.Request) -> web.Response:
 
 @routes.patch("/api/v1/keys/{id}")
 async def change(request: web.Request) -> web.StreamResponse:
-    """Change a key's own limits."""
+    """Change a key: its name, expiry, scope and limits."""
     key_id = path.identifier(request, ids.KEY)
     body = await read(request, KeyChange)
-    await request.app[REGISTRY].limit_key(key_id, body.limits.changes())
+    changes: KeyChanges = body.model_dump(exclude_unset=True)  # type: ignore[assignment] # its form
+    await request.app[REGISTRY].change_key(key_id, changes)
     await settle(request)
+    return await show(request)
+
+
+@routes.post("/api/v1/keys/{id}/rotate")
+async def rotate(request: web.Request) -> web.Response:
+    """Make a new secret, beside which the old one is good for a while."""
+    registry = request.app[REGISTRY]
+    key_id = path.identifier(request, ids.KEY)
+    body = await read(request, Rotation)
+    key, text = await registry.rotate_key(key_id, timedelta(seconds=body.overlap))
+    if not key.overlaps and key.old_digest is not None:
+        await withdraw(request, [names.auth_key(key.old_digest)])
+    await settle(request)
+    activity = await request.app[USAGE].activity([key.id])
+    return answer(CreatedKey.of(key, activity[key.id], key=text), status=201)
+
+
+@routes.post("/api/v1/keys/{id}/end-overlap")
+async def end_overlap(request: web.Request) -> web.StreamResponse:
+    """Let the old secret be good no longer."""
+    key_id = path.identifier(request, ids.KEY)
+    await read(request, Reason)
+    key = await request.app[REGISTRY].end_key_overlap(key_id)
+    await withdraw(request, [names.auth_key(key.old_digest)] if key.old_digest else [])
+    return await show(request)
+
+
+@routes.post("/api/v1/keys/{id}/revoke")
+async def revoke(request: web.Request) -> web.StreamResponse:
+    """Let a key be good no longer, for ever. No ingress accepts it once this is answered."""
+    key_id = path.identifier(request, ids.KEY)
+    body = await read(request, Reason)
+    key = await request.app[REGISTRY].revoke_key(key_id, body.reason)
+    await withdraw(request, projection.names_of_key(key))
     return await show(request)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.lease import LeaseLost
-from turnout.router.registry import Conflict, Invalid, NotFound
+from turnout.router.registry import Conflict, Invalid, NotFound, WrongState
 from turnout.shared import log
 from turnout.shared.errors import BrokerError
 
@@ -35,6 +35,7 @@ class Problem(Exception):
         code: the stable code.
         detail: one sentence for people.
         errors: the refused fields and why.
+        facts: what else a program may want to know.
         headers: more headers of the answer.
     """
 
@@ -45,6 +46,7 @@ class Problem(Exception):
         detail: str,
         *,
         errors: list[tuple[str, str]] | None = None,
+        facts: dict[str, object] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -52,6 +54,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.errors = errors
+        self.facts = facts or {}
         self.headers = headers
 
     def answer(self) -> web.Response:
@@ -61,6 +64,7 @@ class Problem(Exception):
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
+            **self.facts,
         }
         if self.errors is not None:
             body["errors"] = [{"field": name, "message": message} for name, message in self.errors]
@@ -90,8 +94,9 @@ def _problem(request: web.Request, error: Exception) -> Problem:
             return error
         case NotFound():
             return Problem(404, "not_found", str(error))
-        case Conflict():
-            return Problem(409, "exists", str(error))
+        case Conflict() | WrongState():
+            code = "exists" if isinstance(error, Conflict) else "wrong_state"
+            return Problem(409, code, str(error))
         case Invalid():
             return invalid_fields([(error.field, str(error))])
         case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:

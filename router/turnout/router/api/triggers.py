@@ -1,37 +1,77 @@
 """`/triggers`: the URLs that start flows."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Annotated, Self
 
 from aiohttp import web
 from pydantic import Field
 
+from turnout.router import projection, topology
 from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Description, Items, Name, answer, read
-from turnout.router.api.control import CONTROL, PUBLIC_URL, REGISTRY, USAGE, settle
+from turnout.router.api.body import (
+    Answer,
+    Body,
+    Description,
+    Items,
+    Name,
+    Reason,
+    Rotation,
+    answer,
+    read,
+)
+from turnout.router.api.control import CONTROL, ONCE, PUBLIC_URL, REGISTRY, USAGE, settle, withdraw
 from turnout.router.api.limits import TriggerLimits
-from turnout.router.registry import Method, Trigger
+from turnout.router.api.problem import Problem
+from turnout.router.registry import Method, Trigger, TriggerChanges
 from turnout.router.usage import UNUSED, Activity
-from turnout.shared import ids
+from turnout.shared import cache, ids, keys, names
+from turnout.shared.errors import BrokerError
 
 routes = web.RouteTableDef()
+
+KeyLabels = Annotated[list[Name], Field(max_length=100)]
+ContentTypes = Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=50)]
 
 
 class NewTrigger(Body):
     """A trigger to make."""
 
     description: Description
-    keys: Annotated[list[Name], Field(max_length=100)] | None = None
+    keys: KeyLabels | None = None
     """Ids or names of the keys of the group that it accepts; null: any."""
     methods: tuple[Method, ...] = ("POST",)
+    content_types: ContentTypes | None = None
+    """The media types that it accepts, "text/*" for all of a type; null: anything."""
     key_in_query: bool = False
     limits: TriggerLimits = TriggerLimits()
 
 
 class TriggerChange(Body):
-    """What to change: the limits that are sent; null takes one away."""
+    """What to change; what is not sent stays, of the limits each."""
 
-    limits: TriggerLimits
+    description: Description = ""
+    keys: KeyLabels | None = None
+    """Ids or names; null: any key of the group."""
+    methods: tuple[Method, ...] = ()
+    content_types: ContentTypes | None = None
+    """null: anything."""
+    key_in_query: bool = False
+    limits: TriggerLimits = TriggerLimits()
+    """null takes one away."""
+
+
+class Move(Reason):
+    """Where a trigger is to lead."""
+
+    flow: str
+    """The slug of another flow of its group."""
+
+
+class Confirmation(path.Query):
+    """Whether the caller knows what it does."""
+
+    confirm: bool = False
 
 
 class AcceptedKey(Answer):
@@ -50,9 +90,17 @@ class TriggerAnswer(Answer):
     description: str
     routing_key: str
     url: str
+    rotated_at: datetime | None
+    """When its present routing key was made, if that is not its first."""
+    old_routing_key: str | None
+    """The one before the present one, which is good until `old_until`."""
+    old_until: datetime | None
     methods: list[str]
+    content_types: list[str] | None
+    """null: anything."""
     key_in_query: bool
     enabled: bool
+    disabled_reason: str | None
     keys: list[AcceptedKey] | None
     """null: any key of the group."""
     live: bool
@@ -75,9 +123,14 @@ class TriggerAnswer(Answer):
             description=trigger.description,
             routing_key=trigger.routing_key,
             url=f"{app[PUBLIC_URL]}/t/{trigger.routing_key}",
+            rotated_at=trigger.rotated_at,
+            old_routing_key=trigger.old_routing_key if trigger.overlaps else None,
+            old_until=trigger.old_until,
             methods=list(trigger.methods),
+            content_types=None if trigger.content_types is None else list(trigger.content_types),
             key_in_query=trigger.key_in_query,
             enabled=trigger.enabled,
+            disabled_reason=trigger.disabled_reason,
             keys=None
             if trigger.keys is None
             else [AcceptedKey(id=key.id, name=key.name) for key in trigger.keys],
@@ -101,6 +154,7 @@ async def create(request: web.Request) -> web.Response:
         description=body.description,
         accepts=body.keys,
         methods=body.methods,
+        content_types=body.content_types,
         key_in_query=body.key_in_query,
         limits=body.limits.value(),
     )
@@ -133,12 +187,115 @@ async def show(request: web.Request) -> web.Response:
 
 @routes.patch("/api/v1/triggers/{id}")
 async def change(request: web.Request) -> web.StreamResponse:
-    """Change a trigger's own limits."""
+    """Change what a trigger is for, and what it accepts."""
     trigger_id = path.identifier(request, ids.TRIGGER)
     body = await read(request, TriggerChange)
-    await request.app[REGISTRY].limit_trigger(trigger_id, body.limits.changes())
+    changes: TriggerChanges = body.model_dump(exclude_unset=True)  # type: ignore[assignment] # its form
+    await request.app[REGISTRY].change_trigger(trigger_id, changes)
     await settle(request)
     return await show(request)
+
+
+@routes.post("/api/v1/triggers/{id}/enable")
+async def enable(request: web.Request) -> web.StreamResponse:
+    """Let a trigger take calls again."""
+    trigger_id = path.identifier(request, ids.TRIGGER)
+    await read(request, Reason)
+    await request.app[REGISTRY].enable_trigger(trigger_id)
+    await settle(request)
+    return await show(request)
+
+
+@routes.post("/api/v1/triggers/{id}/disable")
+async def disable(request: web.Request) -> web.StreamResponse:
+    """Let a trigger take no calls until it is enabled."""
+    trigger_id = path.identifier(request, ids.TRIGGER)
+    body = await read(request, Reason)
+    await request.app[REGISTRY].disable_trigger(trigger_id, body.reason)
+    await settle(request)
+    return await show(request)
+
+
+@routes.post("/api/v1/triggers/{id}/rotate")
+async def rotate(request: web.Request) -> web.StreamResponse:
+    """Make a new routing key, beside which the old one is good for a while."""
+    registry = request.app[REGISTRY]
+    body = await read(request, Rotation)
+    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
+    routing_key = keys.new_routing_key()
+    # Bound first: as soon as ingress knows it, calls come by it.
+    rotated = replace(trigger, routing_key=routing_key, old_until=None)
+    await request.app[CONTROL].declare(topology.bindings_of(rotated))
+    trigger = await registry.rotate_trigger(trigger, routing_key, timedelta(seconds=body.overlap))
+    if not trigger.overlaps and trigger.old_routing_key is not None:
+        await withdraw(request, [names.auth_trigger(trigger.old_routing_key)])
+    await settle(request)
+    return await show(request)
+
+
+@routes.post("/api/v1/triggers/{id}/end-overlap")
+async def end_overlap(request: web.Request) -> web.StreamResponse:
+    """Let the old routing key be good no longer."""
+    trigger_id = path.identifier(request, ids.TRIGGER)
+    await read(request, Reason)
+    trigger = await request.app[REGISTRY].end_trigger_overlap(trigger_id)
+    old = trigger.old_routing_key
+    await withdraw(request, [names.auth_trigger(old)] if old else [])
+    return await show(request)
+
+
+@routes.post("/api/v1/triggers/{id}/move")
+async def move(request: web.Request) -> web.StreamResponse:
+    """Let a trigger lead to another flow of its group.
+
+    Its routes to that flow are bound first; then the record that ingress goes by changes, which is
+    the one moment at which calls take the other way. The old routes stay until nothing uses them.
+    """
+    registry = request.app[REGISTRY]
+    body = await read(request, Move)
+    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
+    flow = await registry.flow(trigger.group, body.flow)
+    if flow.id != trigger.flow_id:
+        moved = replace(trigger, flow_id=flow.id, flow=flow.slug, moved=True)
+        await request.app[CONTROL].declare(topology.bindings_of(moved))
+        await registry.move_trigger(trigger, flow.id)
+        await settle(request)
+    return await show(request)
+
+
+@routes.delete("/api/v1/triggers/{id}")
+async def delete(request: web.Request) -> web.Response:
+    """Take a trigger away, when that is confirmed: what is queued of it will run nevertheless."""
+    registry = request.app[REGISTRY]
+    query = path.query(request, Confirmation)
+    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
+    if not query.confirm:
+        raise await _unconfirmed(request, trigger)
+    await registry.delete_trigger(trigger.id)
+    await withdraw(request, projection.names_of_trigger(trigger))
+    return web.Response(status=204)
+
+
+async def _unconfirmed(request: web.Request, trigger: Trigger) -> Problem:
+    """Say what should be known before a trigger is deleted."""
+    waiting: int | None
+    try:
+        waiting = (await request.app[ONCE].readiness(trigger)).waiting
+    except (BrokerError, *cache.ERRORS):
+        waiting = None
+    calls = (await request.app[USAGE].activity([trigger.id]))[trigger.id].calls_today
+    return Problem(
+        409,
+        "unconfirmed",
+        f"runs that wait in the queue of flow {trigger.address}, and will run nevertheless: "
+        f"{_or_unknown(waiting)}; calls of this trigger today: {_or_unknown(calls)}. "
+        "To delete it, repeat this with confirm=true",
+        facts={"waiting": waiting, "calls_today": calls},
+    )
+
+
+def _or_unknown(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
 
 
 async def _listing(request: web.Request, triggers: list[Trigger]) -> web.Response:

@@ -24,7 +24,18 @@ OfKey = Annotated[
     ),
 ]
 
-_SPAN = re.compile(r"(\d{1,5})([dh])")
+Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
+Overlap = Annotated[
+    str,
+    typer.Option(
+        "--overlap",
+        metavar="SPAN",
+        help="For how long the old one is good: 24h, 7d; 0: not at all.",
+    ),
+]
+
+_SPAN = re.compile(r"(\d{1,5})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def flow_address(text: str) -> tuple[str, str]:
@@ -45,11 +56,8 @@ def expiry(text: str) -> str:
     Raises:
         BadParameter: it is neither.
     """
-    span = _SPAN.fullmatch(text)
     try:
-        if span:
-            number = int(span[1])
-            until = timedelta(days=number) if span[2] == "d" else timedelta(hours=number)
+        if (until := _span(text)) is not None:
             return (datetime.now(UTC) + until).isoformat()
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).isoformat()
     except (ValueError, OverflowError):
@@ -57,3 +65,25 @@ def expiry(text: str) -> str:
             f"{text!r} is neither a day like 2027-01-31 nor a span like 30d or 12h",
             param_hint="--expires",
         ) from None
+
+
+def overlap(text: str) -> int:
+    """Read a span in seconds.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    span = timedelta() if text == "0" else _span(text)
+    if span is None:
+        raise typer.BadParameter(f"{text!r} is no span like 24h, 7d or 0", param_hint="--overlap")
+    return int(span.total_seconds())
+
+
+def _span(text: str) -> timedelta | None:
+    """Read a number with its unit.
+
+    Raises:
+        OverflowError: it is too long.
+    """
+    match = _SPAN.fullmatch(text)
+    return None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -19,7 +19,15 @@ _CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSCo
 
 
 class AdminApiError(TurnoutError):
-    """The admin API cannot be reached, or refused what was asked."""
+    """The admin API cannot be reached, or refused what was asked.
+
+    Attributes:
+        status: what it answered; 0: nothing.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class AdminApi:
@@ -72,6 +80,14 @@ class AdminApi:
         """
         return self._ask("PATCH", path, json.dumps(body).encode())
 
+    def delete(self, *path: str, **query: str) -> None:
+        """Take away what is at `/api/v1/<path>`.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        self._ask("DELETE", path, None, urlencode(query))
+
     def _ask(
         self,
         method: str,
@@ -95,6 +111,8 @@ class AdminApi:
             self._unreachable(error)
         finally:
             connection.close()
+        if status == http.HTTPStatus.NO_CONTENT:
+            return None
         try:
             document = json.loads(content)
         except ValueError:
@@ -103,7 +121,7 @@ class AdminApi:
                 "set TURNOUT_ADMIN_URL"
             ) from None
         if status >= http.HTTPStatus.BAD_REQUEST:
-            raise AdminApiError(self._refusal(status, document))
+            raise AdminApiError(self._refusal(status, document), status)
         return document
 
     def _connection(self, patience: float) -> tuple[http.client.HTTPConnection, str]:

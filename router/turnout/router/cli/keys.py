@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client, limits
-from turnout.router.cli.arguments import expiry
+from turnout.router.cli import arguments, client, limits
+from turnout.router.cli.arguments import Overlap, Reason, expiry
 from turnout.router.cli.limits import Burst, InFlight, Rate
 from turnout.router.cli.output import (
     Document,
@@ -24,6 +24,16 @@ app = typer.Typer(help="API keys: reusable over all flows of their group.", no_a
 
 Group = Annotated[str, typer.Option(help="The slug of the key's group.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
+Flows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--flow",
+        metavar="SLUG",
+        help="A flow that it may trigger, repeatable; without: any of its group.",
+    ),
+]
+
+_KEEP = "Keep the key now: it is stored nowhere and cannot be shown again."
 
 
 @app.command()
@@ -37,6 +47,7 @@ def create(
         str | None,
         typer.Option(help="From when on it is refused: a day (its beginning in UTC), 30d or 12h."),
     ] = None,
+    flow: Flows = None,
     rate: Rate = None,
     burst: Burst = None,
     in_flight: InFlight = None,
@@ -45,13 +56,9 @@ def create(
     """Make an API key and show it, this one time."""
     expires_at = None if expires is None else expiry(expires)
     given = limits.read(rate=rate, burst=burst, in_flight=in_flight)
-    body = {"name": name, "expires_at": expires_at, "limits": given}
+    body = {"name": name, "expires_at": expires_at, "flows": flow or None, "limits": given}
     key = client.find().post("groups", group, "keys", body=body)
-    if json:
-        show_json(key)
-        return
-    show_fields({"key": key["key"], **_fields(key)})
-    typer.echo("Keep the key now: it is stored nowhere and cannot be shown again.", err=True)
+    _show_new(key, json=json)
 
 
 @app.command("list")
@@ -62,11 +69,12 @@ def list_(group: Group, json: Json = False) -> None:
         show_json(keys)
         return
     show_table(
-        ["Name, id and prefix", "=Created,\nexpires", "=Last used", ">Today"],
+        ["Name, id and prefix", "=State", "=Created,\nexpires", "=Last used", ">Today"],
         (
             [
                 f"{each['name']}\n{each['id']}\n{each['prefix']}",
-                f"{day(each['created_at'])}\n{_end(each)}",
+                each["state"],
+                f"{day(each['created_at'])}\n{day(each['expires_at'])}",
                 last_used(each),
                 calls_today(each),
             ]
@@ -110,8 +118,65 @@ def limit(
     show_json(key) if json else show_fields(_fields(key))
 
 
-def _end(key: Document) -> str:
-    return "revoked" if key["revoked_at"] else day(key["expires_at"])
+@app.command()
+def rename(
+    key_id: Id,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Another one, unique in the group.")],
+    json: Json = False,
+) -> None:
+    """Give an API key another name."""
+    key = client.find().patch("keys", key_id, body={"name": name})
+    show_json(key) if json else show_fields(_fields(key))
+
+
+@app.command()
+def expire(
+    key_id: Id,
+    when: Annotated[
+        str, typer.Argument(metavar="WHEN", help="A day (its beginning in UTC), 30d, 12h or never.")
+    ],
+    json: Json = False,
+) -> None:
+    """Change from when on an API key is refused."""
+    expires_at = None if when == "never" else expiry(when)
+    key = client.find().patch("keys", key_id, body={"expires_at": expires_at})
+    show_json(key) if json else show_fields(_fields(key))
+
+
+@app.command()
+def scope(key_id: Id, flow: Flows = None, json: Json = False) -> None:
+    """Change which flows of its group an API key may trigger."""
+    key = client.find().patch("keys", key_id, body={"flows": flow or None})
+    show_json(key) if json else show_fields(_fields(key))
+
+
+@app.command()
+def rotate(key_id: Id, overlap: Overlap = "24h", reason: Reason = None, json: Json = False) -> None:
+    """Make a new secret and show it, this one time; the old one is good for a while."""
+    body = {"overlap": arguments.overlap(overlap), "reason": reason}
+    _show_new(client.find().post("keys", key_id, "rotate", body=body), json=json)
+
+
+@app.command()
+def end_overlap(key_id: Id, reason: Reason = None, json: Json = False) -> None:
+    """Let the old secret of an API key be good no longer."""
+    key = client.find().post("keys", key_id, "end-overlap", body={"reason": reason})
+    show_json(key) if json else show_fields(_fields(key))
+
+
+@app.command()
+def revoke(key_id: Id, reason: Reason = None, json: Json = False) -> None:
+    """Let an API key be good no longer, for ever; ingress refuses it at once."""
+    key = client.find().post("keys", key_id, "revoke", body={"reason": reason})
+    show_json(key) if json else show_fields(_fields(key))
+
+
+def _show_new(key: Document, *, json: bool) -> None:
+    if json:
+        show_json(key)
+        return
+    show_fields({"key": key["key"], **_fields(key)})
+    typer.echo(_KEEP, err=True)
 
 
 def _fields(key: Document) -> dict[str, str]:
@@ -120,9 +185,17 @@ def _fields(key: Document) -> dict[str, str]:
         "group": key["group"],
         "id": key["id"],
         "prefix": key["prefix"],
+        "state": key["state"],
+        "flows": f"any of group {key['group']}"
+        if key["flows"] is None
+        else ", ".join(key["flows"]),
         "created": moment(key["created_at"]),
         "expires": moment(key["expires_at"]),
+        "rotated": moment(key["rotated_at"]),
     }
+    if key["state"] == "rotating":
+        fields["old secret"] = f"{key['old_prefix']}, good until {moment(key['old_until'])}"
     if key["revoked_at"]:
         fields["revoked"] = moment(key["revoked_at"])
+        fields["reason"] = key["revoked_reason"] or "-"
     return {**fields, **limits.fields(key), **usage_fields(key)}

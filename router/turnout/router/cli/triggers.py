@@ -1,11 +1,12 @@
 """`turnout trigger`: the URLs that start flows."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client, limits
-from turnout.router.cli.arguments import flow_address
+from turnout.router.cli import arguments, client, limits
+from turnout.router.cli.arguments import Overlap, Reason, flow_address
 from turnout.router.cli.limits import Burst, MaxBody, Rate
 from turnout.router.cli.output import (
     Document,
@@ -22,7 +23,36 @@ from turnout.shared import names
 
 app = typer.Typer(help="HTTP triggers: the URLs that start flows.", no_args_is_help=True)
 
+_ANY = "any"
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="The trigger's id: trg_…")]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="NAME_OR_ID",
+        help="A key that it accepts, repeatable; any: all of the group.",
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option("--method", metavar="METHOD", help="An HTTP method that it allows, repeatable."),
+]
+ContentTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--content-type",
+        metavar="TYPE",
+        help="A media type that it accepts, like application/json or text/*, repeatable.",
+    ),
+]
+KeyInQuery = Annotated[
+    bool | None,
+    typer.Option(
+        "--key-in-query/--no-key-in-query",
+        help="Accept the key as ?api_key=, where access logs keep it.",
+    ),
+]
 
 
 @app.command()
@@ -30,29 +60,19 @@ def create(
     address: Annotated[str, typer.Argument(metavar="GROUP/FLOW", help="The flow that it starts.")],
     *,
     description: Annotated[str, typer.Option(help="What calls it, and why.")],
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME_OR_ID",
-            help="A key that it accepts, repeatable; without: any key of the group.",
-        ),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METHOD", help="An HTTP method that it allows; without: POST."),
-    ] = None,
-    key_in_query: Annotated[
-        bool,
-        typer.Option(
-            "--key-in-query", help="Accept the key as ?api_key=, where access logs keep it."
-        ),
-    ] = False,
+    key: Keys = None,
+    method: Methods = None,
+    content_type: ContentTypes = None,
+    key_in_query: KeyInQuery = None,
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
     json: Json = False,
 ) -> None:
-    """Make an HTTP trigger of a flow, with a new routing key."""
+    """Make an HTTP trigger of a flow, with a new routing key.
+
+    Without options it takes POST, any media type and any key of the group.
+    """
     group, flow = flow_address(address)
     trigger = client.find().post(
         "flows",
@@ -61,8 +81,9 @@ def create(
         "triggers",
         body={
             "description": description,
-            "keys": key or None,
-            "methods": [each.upper() for each in method] if method else None,
+            "keys": _keys(key),
+            "methods": _methods(method),
+            "content_types": content_type or None,
             "key_in_query": key_in_query,
             "limits": limits.read(rate=rate, burst=burst, max_body=max_body),
         },
@@ -91,7 +112,7 @@ def list_(
             [
                 f"{each['group']}/{each['flow']}\n{each['description']}\n{each['id']}",
                 names.redact(each["routing_key"]),
-                _state(each),
+                _state(each).partition(":")[0],
                 last_used(each),
                 calls_today(each),
             ]
@@ -126,10 +147,138 @@ def limit(
     show_json(trigger) if json else _show(trigger)
 
 
+@app.command()
+def update(
+    trigger_id: Id,
+    *,
+    description: Annotated[str | None, typer.Option(help="What calls it, and why.")] = None,
+    key: Keys = None,
+    method: Methods = None,
+    content_type: ContentTypes = None,
+    key_in_query: KeyInQuery = None,
+    rate: Rate = None,
+    burst: Burst = None,
+    max_body: MaxBody = None,
+    json: Json = False,
+) -> None:
+    """Change what an HTTP trigger is for and what it accepts; --key any, --content-type any."""
+    body: Document = {}
+    if description is not None:
+        body["description"] = description
+    if key:
+        body["keys"] = _keys(key)
+    if method:
+        body["methods"] = _methods(method)
+    if content_type:
+        body["content_types"] = None if content_type == [_ANY] else content_type
+    if key_in_query is not None:
+        body["key_in_query"] = key_in_query
+    if given := limits.read(rate=rate, burst=burst, max_body=max_body):
+        body["limits"] = given
+    if not body:
+        raise typer.BadParameter("say what to change, for example --description or --method")
+    trigger = client.find().patch("triggers", trigger_id, body=body)
+    show_json(trigger) if json else _show(trigger)
+
+
+@app.command()
+def enable(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+    """Let an HTTP trigger take calls again."""
+    _do(trigger_id, "enable", {"reason": reason}, json=json)
+
+
+@app.command()
+def disable(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+    """Let an HTTP trigger refuse all calls until it is enabled."""
+    _do(trigger_id, "disable", {"reason": reason}, json=json)
+
+
+@app.command()
+def rotate(
+    trigger_id: Id, overlap: Overlap = "24h", reason: Reason = None, json: Json = False
+) -> None:
+    """Make a new routing key, so another URL; the old one is good for a while."""
+    body = {"overlap": arguments.overlap(overlap), "reason": reason}
+    _do(trigger_id, "rotate", body, json=json)
+
+
+@app.command()
+def end_overlap(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+    """Let the old routing key of an HTTP trigger be good no longer."""
+    _do(trigger_id, "end-overlap", {"reason": reason}, json=json)
+
+
+@app.command()
+def move(
+    trigger_id: Id,
+    flow: Annotated[
+        str, typer.Argument(metavar="GROUP/FLOW", help="Another flow of the trigger's group.")
+    ],
+    reason: Reason = None,
+    json: Json = False,
+) -> None:
+    """Let an HTTP trigger start another flow, and keep its URL.
+
+    No call is lost or runs twice: each goes to the one flow or the other. What is queued already
+    stays with its flow.
+    """
+    group, slug = flow_address(flow)
+    api = client.find()
+    trigger = api.get("triggers", trigger_id)
+    if trigger["group"] != group:
+        raise typer.BadParameter(f"a trigger stays in its group, {trigger['group']}")
+    moved = api.post("triggers", trigger_id, "move", body={"flow": slug, "reason": reason})
+    show_json(moved) if json else _show(moved)
+
+
+@app.command()
+def delete(
+    trigger_id: Id,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Take an HTTP trigger away; what is queued runs nevertheless."""
+    api = client.find()
+    if not yes:
+        trigger = api.get("triggers", trigger_id)
+        _show(trigger)
+        try:
+            api.delete("triggers", trigger_id)
+        except client.AdminApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            typer.echo(str(error), err=True)
+        typer.confirm("Delete it?", abort=True, err=True)
+    api.delete("triggers", trigger_id, confirm="true")
+    typer.echo(f"Deleted {trigger_id}.")
+
+
+def _do(trigger_id: str, verb: str, body: Document, *, json: bool) -> None:
+    trigger = client.find().post("triggers", trigger_id, verb, body=body)
+    show_json(trigger) if json else _show(trigger)
+
+
+def _keys(given: list[str] | None) -> list[str] | None:
+    return None if not given or given == [_ANY] else given
+
+
+def _methods(given: list[str] | None) -> list[str] | None:
+    return [each.upper() for each in given] if given else None
+
+
 def _state(trigger: Document) -> str:
     if not trigger["enabled"]:
-        return "off"
+        reason = trigger["disabled_reason"]
+        return f"off: {reason}" if reason else "off"
     return "live" if trigger["live"] else "pending"
+
+
+def _old_route(trigger: Document) -> dict[str, str]:
+    if trigger["old_routing_key"] is None:
+        return {}
+    return {
+        "old route": f"{names.redact(trigger['old_routing_key'])}, "
+        f"good until {moment(trigger['old_until'])}"
+    }
 
 
 def _show(trigger: Document) -> None:
@@ -142,7 +291,9 @@ def _show(trigger: Document) -> None:
             "description": trigger["description"],
             "id": trigger["id"],
             "state": _state(trigger),
+            **_old_route(trigger),
             "methods": ", ".join(trigger["methods"]),
+            "content types": ", ".join(trigger["content_types"] or ["any"]),
             "keys": f"any of group {trigger['group']}"
             if keys is None
             else ", ".join(f"{each['name']} ({each['id']})" for each in keys),

@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 
 from turnout.router.registry.directory import Directory
-from turnout.router.registry.errors import Conflict, Invalid, NotFound, RegistryError
+from turnout.router.registry.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    RegistryError,
+    WrongState,
+)
 from turnout.router.registry.flows import Flow, Flows, select_flows
 from turnout.router.registry.groups import Group
-from turnout.router.registry.keys import ApiKey, Keys, select_keys
+from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow, select_keys
+from turnout.router.registry.keys import KeyChanges, Keys
 from turnout.router.registry.limits import Limits
 from turnout.router.registry.tokens import AdminToken, AdminTokens
-from turnout.router.registry.triggers import ChosenKey, Method, Trigger, Triggers, select_triggers
+from turnout.router.registry.trigger import ChosenKey, Method, Trigger, select_triggers
+from turnout.router.registry.triggers import TriggerChanges, Triggers
 
 __all__ = [
     "AdminToken",
@@ -20,13 +28,18 @@ __all__ = [
     "Flow",
     "Group",
     "Invalid",
+    "KeyChanges",
+    "KeyState",
     "Limits",
     "Method",
     "NotFound",
     "Registry",
     "RegistryError",
+    "ScopedFlow",
     "Snapshot",
     "Trigger",
+    "TriggerChanges",
+    "WrongState",
 ]
 
 
@@ -47,7 +60,7 @@ class Registry(Flows, Keys, Triggers, AdminTokens):
     """
 
     async def snapshot(self) -> Snapshot:
-        """Read everything in four statements of one transaction."""
+        """Read everything in five statements of one transaction."""
         async with self._database.reading() as connection:
             return Snapshot(
                 flows=tuple(await select_flows(connection)),

@@ -1,9 +1,10 @@
 """Why the registry refuses what was asked; the caller has to act on all of them.
 
 RegistryError
-├── NotFound   what was named does not exist
-├── Conflict   it exists already
-└── Invalid    a field has a value that cannot be
+├── NotFound     what was named does not exist
+├── Conflict     it exists already
+├── WrongState   in its state that cannot be done
+└── Invalid      a field has a value that cannot be
 """
 
 from turnout.shared.errors import TurnoutError
@@ -22,6 +23,10 @@ class NotFound(RegistryError):
 
 class Conflict(RegistryError):
     """It exists already."""
+
+
+class WrongState(RegistryError):
+    """It is in a state in which that cannot be done."""
 
 
 class Invalid(RegistryError):

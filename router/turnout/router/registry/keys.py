@@ -1,70 +1,37 @@
-"""API keys: reusable over all flows of their group, stored as a digest alone."""
+"""The verbs of API keys: reusable over the flows of their group, stored as a digest alone."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.registry.errors import Invalid, NotFound
-from turnout.router.registry.groups import find_group
+from turnout.router.registry import store
+from turnout.router.registry.errors import Conflict, Invalid, WrongState
+from turnout.router.registry.groups import Group, find_group
+from turnout.router.registry.key import ApiKey, find_key, select_keys
 from turnout.router.registry.limits import NONE, Limits, change_limits
-from turnout.router.registry.store import Store, insert, now
+from turnout.router.registry.store import Store, now
 from turnout.shared import ids, keys
 
 #: A name of this form could be taken for the id of another key.
 _LOOKS_LIKE_AN_ID = re.compile(rf"{ids.KEY}_[0-9a-f]{{32}}")
 
-_KEYS = (
-    select(
-        models.ApiKey.id,
-        models.Group.id.label("group_id"),
-        models.Group.slug.label("group"),
-        models.ApiKey.name,
-        models.ApiKey.prefix,
-        models.ApiKey.digest,
-        models.ApiKey.created_at,
-        models.ApiKey.expires_at,
-        models.ApiKey.revoked_at,
-        models.ApiKey.rate,
-        models.ApiKey.burst,
-        models.ApiKey.in_flight,
-        models.Group.rate.label("group_rate"),
-        models.Group.burst.label("group_burst"),
-        models.Group.in_flight.label("group_in_flight"),
-    )
-    .join(models.Group)
-    .order_by(models.ApiKey.id)
-)
 
+class KeyChanges(TypedDict, total=False):
+    """What to change of a key; what is left out stays."""
 
-@dataclass(frozen=True)
-class ApiKey:
-    """An API key as it is registered."""
-
-    id: str
-    group_id: str
-    group: str
     name: str
-    prefix: str
-    """What identifies it in a list: `tk_<id>`."""
-    digest: str = field(repr=False)
-    """Hex SHA-256 of its text."""
-    created_at: datetime
     expires_at: datetime | None
-    revoked_at: datetime | None
-    limits: Limits
-    group_limits: Limits
-    """What holds where its own limits are not set."""
-
-    @property
-    def effective_limits(self) -> Limits:
-        """What holds for it; None: as ingress is set."""
-        return self.limits.over(self.group_limits)
+    """None: never."""
+    flows: Sequence[str] | None
+    """Slugs of the flows that it may trigger; None: any of its group."""
+    limits: Mapping[str, Any]
+    """Fields of `Limits`; None takes one away."""
 
 
 class Keys(Store):
@@ -76,6 +43,7 @@ class Keys(Store):
         name: str,
         *,
         expires_at: datetime | None = None,
+        flows: Sequence[str] | None = None,
         limits: Limits = NONE,
     ) -> tuple[ApiKey, str]:
         """Make an API key.
@@ -84,6 +52,7 @@ class Keys(Store):
             group: the slug of the group whose flows it may trigger.
             name: what it is for, unique in the group.
             expires_at: from when on it is refused, with a time zone; None: never.
+            flows: slugs of the flows that it may trigger; None: any of the group.
             limits: its own rate, burst and calls in flight.
 
         Returns:
@@ -91,55 +60,25 @@ class Keys(Store):
 
         Raises:
             Conflict: the group has a key with this name.
-            Invalid: the name looks like an id, the key would be expired from the start, or there
-                is a burst without a rate.
+            Invalid: the name looks like an id, the key would be expired from the start, the group
+                has no such flow, or there is a burst without a rate.
             NotFound: there is no such group.
         """
-        if _LOOKS_LIKE_AN_ID.fullmatch(name):
-            raise Invalid("name", "the name of a key cannot look like the id of a key")
-        if expires_at is not None:
-            expires_at = _future(expires_at)
-        limits.check()
-        secret = keys.new_key()
         async with self._database.writing() as connection:
             owner = await find_group(connection, group)
-            key = ApiKey(
-                id=ids.new(ids.KEY),
-                group_id=owner.id,
-                group=owner.slug,
-                name=name,
-                prefix=secret.prefix,
-                digest=secret.digest,
-                created_at=now(),
-                expires_at=expires_at,
-                revoked_at=None,
-                limits=limits,
-                group_limits=replace(owner.limits, max_body_bytes=None),
+            return await insert_key(
+                connection, owner, name, expires_at=expires_at, flows=flows, limits=limits
             )
-            await insert(
-                connection,
-                models.ApiKey,
-                f"group {group!r} has a key named {name!r} already",
-                id=key.id,
-                group_id=key.group_id,
-                name=key.name,
-                prefix=key.prefix,
-                digest=key.digest,
-                created_at=key.created_at,
-                expires_at=key.expires_at,
-                rate=limits.rate,
-                burst=limits.burst,
-                in_flight=limits.in_flight,
-            )
-        return key, secret.text
 
-    async def list_keys(self, group: str) -> list[ApiKey]:
-        """Return the keys of a group, oldest first.
+    async def list_keys(self, group: str | None = None) -> list[ApiKey]:
+        """Return all keys, or those of a group, oldest first.
 
         Raises:
             NotFound: there is no such group.
         """
         async with self._database.reading() as connection:
+            if group is None:
+                return await select_keys(connection)
             owner = await find_group(connection, group)
             return await select_keys(connection, models.ApiKey.group_id == owner.id)
 
@@ -150,49 +89,189 @@ class Keys(Store):
             NotFound: there is none with this id.
         """
         async with self._database.reading() as connection:
-            found = await select_keys(connection, models.ApiKey.id == key_id)
-        if not found:
-            raise NotFound("key", key_id)
-        return found[0]
+            return await find_key(connection, key_id)
 
-    async def limit_key(self, key_id: str, changes: Mapping[str, Any]) -> None:
-        """Change a key's own limits: fields of `Limits`; None takes one away.
+    async def change_key(self, key_id: str, changes: KeyChanges) -> ApiKey:
+        """Change a key: its name, expiry, scope and limits.
+
+        Returns:
+            The key as it is now.
 
         Raises:
-            Invalid: a burst would have no rate.
+            Conflict: the group has a key with this name.
+            Invalid: see `create_key`.
             NotFound: there is none with this id.
         """
         async with self._database.writing() as connection:
-            await change_limits(connection, models.ApiKey, "key", key_id, changes)
+            key = await find_key(connection, key_id, lock=True)
+            await change_limits(connection, models.ApiKey, "key", key_id, changes.get("limits", {}))
+            if "name" in changes and changes["name"] != key.name:
+                await _set(
+                    connection,
+                    key_id,
+                    _taken(key.group, changes["name"]),
+                    name=_name(changes["name"]),
+                )
+            if "expires_at" in changes:
+                await _set(connection, key_id, expires_at=_future(changes["expires_at"]))
+            if "flows" in changes:
+                await connection.execute(
+                    delete(models.KeyFlow).where(models.KeyFlow.key_id == key_id)
+                )
+                await _set(connection, key_id, any_flow=changes["flows"] is None)
+                await _limit_to(connection, key_id, key.group_id, changes["flows"])
+            return await find_key(connection, key_id)
+
+    async def rotate_key(self, key_id: str, overlap: timedelta) -> tuple[ApiKey, str]:
+        """Give a key a new secret, beside which the old one is good for a while.
+
+        Args:
+            key_id: of the key.
+            overlap: for how long; none ends the old one at once.
+
+        Returns:
+            The key and the text with its new secret, which can never be had again.
+
+        Raises:
+            NotFound: there is none with this id.
+            WrongState: it is revoked, expired, or has two secrets already.
+        """
+        secret = keys.new_key()
+        async with self._database.writing() as connection:
+            key = await find_key(connection, key_id, lock=True)
+            if key.state in {"revoked", "expired"}:
+                raise WrongState(f"key {key.name!r} is {key.state}: make another one")
+            if key.overlaps:
+                raise WrongState(
+                    f"key {key.name!r} is being rotated already: end that overlap first"
+                )
+            moment = now()
+            await _set(
+                connection,
+                key_id,
+                prefix=secret.prefix,
+                digest=secret.digest,
+                rotated_at=moment,
+                old_prefix=key.prefix,
+                old_digest=key.digest,
+                old_until=moment + overlap,
+            )
+            return await find_key(connection, key_id), secret.text
+
+    async def end_key_overlap(self, key_id: str) -> ApiKey:
+        """Let the secret before the present one be good no longer.
+
+        Returns:
+            The key as it is now.
+
+        Raises:
+            NotFound: there is none with this id.
+            WrongState: it has one secret alone.
+        """
+        async with self._database.writing() as connection:
+            key = await find_key(connection, key_id, lock=True)
+            if not key.overlaps:
+                raise WrongState(f"key {key.name!r} has no old secret that is still good")
+            await _set(connection, key_id, old_until=now())
+            return await find_key(connection, key_id)
+
+    async def revoke_key(self, key_id: str, reason: str | None = None) -> ApiKey:
+        """Let a key be good no longer, for ever; safe to repeat.
+
+        Returns:
+            The key as it is now; the first reason stays.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        async with self._database.writing() as connection:
+            key = await find_key(connection, key_id, lock=True)
+            if key.revoked_at is None:
+                await _set(connection, key_id, revoked_at=now(), revoked_reason=reason)
+            return await find_key(connection, key_id)
 
 
-async def select_keys(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[ApiKey]:
-    """Return the keys for which the conditions hold, within a transaction."""
-    rows = await connection.execute(_KEYS.where(*conditions))
-    return [_key(**row) for row in rows.mappings()]
-
-
-def _key(
+async def insert_key(
+    connection: AsyncConnection,
+    owner: Group,
+    name: str,
     *,
-    rate: float | None,
-    burst: int | None,
-    in_flight: int | None,
-    group_rate: float | None,
-    group_burst: int | None,
-    group_in_flight: int | None,
-    **columns: Any,
-) -> ApiKey:
-    return ApiKey(
-        **columns,
-        limits=Limits(rate, burst, in_flight),
-        group_limits=Limits(group_rate, group_burst, group_in_flight),
+    expires_at: datetime | None,
+    flows: Sequence[str] | None,
+    limits: Limits,
+) -> tuple[ApiKey, str]:
+    """Make an API key within a transaction: see `Keys.create_key`."""
+    limits.check()
+    secret = keys.new_key()
+    key_id = ids.new(ids.KEY)
+    await store.insert(
+        connection,
+        models.ApiKey,
+        _taken(owner.slug, name),
+        id=key_id,
+        group_id=owner.id,
+        name=_name(name),
+        prefix=secret.prefix,
+        digest=secret.digest,
+        created_at=now(),
+        expires_at=_future(expires_at),
+        any_flow=flows is None,
+        rate=limits.rate,
+        burst=limits.burst,
+        in_flight=limits.in_flight,
+    )
+    await _limit_to(connection, key_id, owner.id, flows)
+    return await find_key(connection, key_id), secret.text
+
+
+async def _limit_to(
+    connection: AsyncConnection, key_id: str, group_id: str, flows: Sequence[str] | None
+) -> None:
+    """Write the scope of a key that has none yet."""
+    if flows is None:
+        return
+    if not flows:
+        raise Invalid("flows", "the list is empty: leave it out to allow any flow of the group")
+    rows = await connection.execute(
+        select(models.Flow.slug, models.Flow.id).where(
+            models.Flow.group_id == group_id, models.Flow.slug.in_(flows)
+        )
+    )
+    known = {row.slug: row.id for row in rows}
+    for index, slug in enumerate(flows):
+        if slug not in known:
+            raise Invalid(f"flows.{index}", f"the group has no flow {slug!r}")
+    await connection.execute(
+        insert(models.KeyFlow),
+        [{"key_id": key_id, "flow_id": flow_id} for flow_id in known.values()],
     )
 
 
-def _future(moment: datetime) -> datetime:
+async def _set(
+    connection: AsyncConnection, key_id: str, conflict: str = "", **values: object
+) -> None:
+    try:
+        await connection.execute(
+            update(models.ApiKey).where(models.ApiKey.id == key_id).values(**values)
+        )
+    except IntegrityError:
+        raise Conflict(conflict) from None
+
+
+def _taken(group: str, name: str) -> str:
+    return f"group {group!r} has a key named {name!r} already"
+
+
+def _name(name: str) -> str:
+    if _LOOKS_LIKE_AN_ID.fullmatch(name):
+        raise Invalid("name", "the name of a key cannot look like the id of a key")
+    return name
+
+
+def _future(moment: datetime | None) -> datetime | None:
     """Return the moment in UTC."""
+    if moment is None:
+        return None
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:

@@ -1,105 +1,38 @@
-"""HTTP triggers: the entry points of flows, each with a routing key of its own."""
+"""The verbs of HTTP triggers: the entry points of flows, each with a routing key of its own."""
 
-from collections import defaultdict
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from datetime import timedelta
+from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.registry.errors import Invalid, NotFound
+from turnout.router.registry.errors import Invalid, WrongState
 from turnout.router.registry.flows import find_flow
 from turnout.router.registry.groups import Group, find_group
-from turnout.router.registry.keys import ApiKey, select_keys
+from turnout.router.registry.key import ApiKey, select_keys
 from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.store import Store, now
+from turnout.router.registry.trigger import Method, Trigger, find_trigger, select_triggers
 from turnout.shared import ids, keys
 
-Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-
-_TRIGGERS = (
-    select(
-        models.Trigger.id,
-        models.Flow.id.label("flow_id"),
-        models.Group.id.label("group_id"),
-        models.Group.slug.label("group"),
-        models.Flow.slug.label("flow"),
-        models.Trigger.description,
-        models.Trigger.routing_key,
-        models.Trigger.enabled,
-        models.Trigger.key_in_query,
-        models.Trigger.created_at,
-        models.Trigger.live_since,
-        models.Trigger.methods,
-        models.Trigger.any_key,
-        models.Trigger.rate,
-        models.Trigger.burst,
-        models.Trigger.max_body_bytes,
-        models.Group.max_body_bytes.label("group_max_body_bytes"),
-    )
-    .join(models.Flow, models.Trigger.flow_id == models.Flow.id)
-    .join(models.Group, models.Flow.group_id == models.Group.id)
-    .order_by(models.Group.slug, models.Flow.slug, models.Trigger.id)
-)
-
-_CHOSEN = (
-    select(models.TriggerKey.trigger_id, models.ApiKey.id, models.ApiKey.name)
-    .join(models.ApiKey, models.TriggerKey.key_id == models.ApiKey.id)
-    .join(models.Trigger, models.TriggerKey.trigger_id == models.Trigger.id)
-    .join(models.Flow, models.Trigger.flow_id == models.Flow.id)
-    .join(models.Group, models.Flow.group_id == models.Group.id)
-    .order_by(models.ApiKey.id)
-)
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/(\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126})")
 
 
-class ChosenKey(NamedTuple):
-    """A key on the list of a trigger."""
+class TriggerChanges(TypedDict, total=False):
+    """What to change of a trigger; what is left out stays."""
 
-    id: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """A trigger as it is registered; `group` and `flow` are the two parts of its flow's address."""
-
-    id: str
-    flow_id: str
-    group_id: str
-    group: str
-    flow: str
     description: str
-    routing_key: str = field(repr=False)
-    enabled: bool
+    keys: Sequence[str] | None
+    """Ids or names of the keys of the group that it accepts; None: any."""
+    methods: Sequence[Method]
+    content_types: Sequence[str] | None
+    """None: anything."""
     key_in_query: bool
-    """Whether the key may stand in the query string."""
-    created_at: datetime
-    live_since: datetime | None
-    """When its queue and binding were first seen at the broker."""
-    methods: tuple[str, ...]
-    keys: tuple[ChosenKey, ...] | None
-    """The keys it accepts; None: any key of the group."""
-    limits: Limits
-    group_limits: Limits
-    """What holds where its own limits are not set."""
-
-    @property
-    def address(self) -> str:
-        """The address of its flow: "group/flow"."""
-        return f"{self.group}/{self.flow}"
-
-    @property
-    def effective_limits(self) -> Limits:
-        """What holds for it; None: as ingress is set."""
-        return self.limits.over(self.group_limits)
-
-    @property
-    def key_ids(self) -> tuple[str, ...] | None:
-        """The ids of the keys it accepts; None: any key of the group."""
-        return None if self.keys is None else tuple(key.id for key in self.keys)
+    limits: Mapping[str, Any]
+    """Fields of `Limits`; None takes one away."""
 
 
 class Triggers(Store):
@@ -113,6 +46,7 @@ class Triggers(Store):
         description: str,
         accepts: Sequence[str] | None = None,
         methods: Sequence[Method] = ("POST",),
+        content_types: Sequence[str] | None = None,
         key_in_query: bool = False,
         limits: Limits = NONE,
     ) -> Trigger:
@@ -124,60 +58,39 @@ class Triggers(Store):
             description: what calls it, and why.
             accepts: ids or names of the keys of the group that it accepts; None: any.
             methods: the HTTP methods that it allows.
+            content_types: the media types that it accepts; None: anything.
             key_in_query: whether the key may stand in the query string.
             limits: its own rate, burst and size of a body.
 
         Raises:
-            Invalid: a key is none of the group's, the list of keys or methods is empty, or there
-                is a burst without a rate.
+            Invalid: a key is none of the group's, the list of keys, methods or content types is
+                empty, one of these is no media type, or there is a burst without a rate.
             NotFound: there is no such flow.
         """
-        if not methods:
-            raise Invalid("methods", "a trigger allows one method or more")
         limits.check()
+        trigger_id = ids.new(ids.TRIGGER)
         async with self._database.writing() as connection:
             target = await find_flow(connection, group, flow)
             owner = await find_group(connection, group)
-            chosen = await _choose(connection, owner, accepts)
-            trigger = Trigger(
-                id=ids.new(ids.TRIGGER),
-                flow_id=target.id,
-                group_id=target.group_id,
-                group=target.group,
-                flow=target.slug,
-                description=description,
-                routing_key=keys.new_routing_key(),
-                enabled=True,
-                methods=tuple(dict.fromkeys(methods)),
-                key_in_query=key_in_query,
-                created_at=now(),
-                live_since=None,
-                keys=chosen,
-                limits=limits,
-                group_limits=Limits(max_body_bytes=owner.limits.max_body_bytes),
-            )
             await connection.execute(
                 insert(models.Trigger).values(
-                    id=trigger.id,
-                    flow_id=trigger.flow_id,
-                    description=trigger.description,
-                    routing_key=trigger.routing_key,
-                    enabled=trigger.enabled,
-                    methods=list(trigger.methods),
-                    key_in_query=trigger.key_in_query,
-                    any_key=trigger.keys is None,
-                    created_at=trigger.created_at,
+                    id=trigger_id,
+                    flow_id=target.id,
+                    description=description,
+                    routing_key=keys.new_routing_key(),
+                    enabled=True,
+                    methods=_methods(methods),
+                    content_types=_content_types(content_types),
+                    key_in_query=key_in_query,
+                    any_key=accepts is None,
+                    created_at=now(),
                     rate=limits.rate,
                     burst=limits.burst,
                     max_body_bytes=limits.max_body_bytes,
                 )
             )
-            if chosen:
-                await connection.execute(
-                    insert(models.TriggerKey),
-                    [{"trigger_id": trigger.id, "key_id": key.id} for key in chosen],
-                )
-        return trigger
+            await _choose(connection, trigger_id, owner, accepts)
+            return await find_trigger(connection, trigger_id)
 
     async def list_triggers(self) -> list[Trigger]:
         """Return all triggers, sorted by flow and age."""
@@ -195,13 +108,16 @@ class Triggers(Store):
             return await select_triggers(connection, models.Trigger.flow_id == target.id)
 
     async def list_triggers_accepting(self, key: ApiKey) -> list[Trigger]:
-        """Return the triggers that accept a key: because they list it, or take any of the group."""
+        """Return the triggers that accept a key.
+
+        They list it, or take any of the group, and their flow is in its scope.
+        """
         listed = select(models.TriggerKey.trigger_id).where(models.TriggerKey.key_id == key.id)
+        accepts = or_(models.Trigger.any_key, models.Trigger.id.in_(listed))
+        scope = [] if key.flow_ids is None else [models.Flow.id.in_(key.flow_ids)]
         async with self._database.reading() as connection:
             return await select_triggers(
-                connection,
-                models.Flow.group_id == key.group_id,
-                or_(models.Trigger.any_key, models.Trigger.id.in_(listed)),
+                connection, models.Flow.group_id == key.group_id, accepts, *scope
             )
 
     async def trigger(self, trigger_id: str) -> Trigger:
@@ -211,20 +127,138 @@ class Triggers(Store):
             NotFound: there is none with this id.
         """
         async with self._database.reading() as connection:
-            found = await select_triggers(connection, models.Trigger.id == trigger_id)
-        if not found:
-            raise NotFound("trigger", trigger_id)
-        return found[0]
+            return await find_trigger(connection, trigger_id)
 
-    async def limit_trigger(self, trigger_id: str, changes: Mapping[str, Any]) -> None:
-        """Change a trigger's own limits: fields of `Limits`; None takes one away.
+    async def change_trigger(self, trigger_id: str, changes: TriggerChanges) -> Trigger:
+        """Change what a trigger is for, and what it accepts.
+
+        Returns:
+            The trigger as it is now.
 
         Raises:
-            Invalid: a burst would have no rate.
+            Invalid: see `create_trigger`.
+            NotFound: there is none with this id.
+        """
+        values: dict[str, object] = {
+            name: changes[name] for name in ("description", "key_in_query") if name in changes
+        }
+        if "methods" in changes:
+            values["methods"] = _methods(changes["methods"])
+        if "content_types" in changes:
+            values["content_types"] = _content_types(changes["content_types"])
+        if "keys" in changes:
+            values["any_key"] = changes["keys"] is None
+        async with self._database.writing() as connection:
+            trigger = await find_trigger(connection, trigger_id, lock=True)
+            limits = changes.get("limits", {})
+            await change_limits(connection, models.Trigger, "trigger", trigger_id, limits)
+            if "keys" in changes:
+                owner = await find_group(connection, trigger.group)
+                await connection.execute(
+                    delete(models.TriggerKey).where(models.TriggerKey.trigger_id == trigger_id)
+                )
+                await _choose(connection, trigger_id, owner, changes["keys"])
+            await _set(connection, trigger_id, **values)
+            return await find_trigger(connection, trigger_id)
+
+    async def enable_trigger(self, trigger_id: str) -> Trigger:
+        """Let a trigger take calls again; safe to repeat.
+
+        Raises:
             NotFound: there is none with this id.
         """
         async with self._database.writing() as connection:
-            await change_limits(connection, models.Trigger, "trigger", trigger_id, changes)
+            await _set(connection, trigger_id, enabled=True, disabled_reason=None)
+            return await find_trigger(connection, trigger_id)
+
+    async def disable_trigger(self, trigger_id: str, reason: str | None = None) -> Trigger:
+        """Let a trigger take no calls until it is enabled; safe to repeat, the last reason counts.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        async with self._database.writing() as connection:
+            await _set(connection, trigger_id, enabled=False, disabled_reason=reason)
+            return await find_trigger(connection, trigger_id)
+
+    async def rotate_trigger(
+        self, trigger: Trigger, routing_key: str, overlap: timedelta
+    ) -> Trigger:
+        """Give a trigger a new routing key, beside which the old one is good for a while.
+
+        Args:
+            trigger: as it was when its new routing key was bound.
+            routing_key: the new one; its binding exists.
+            overlap: for how long the old one is good; none ends it at once.
+
+        Returns:
+            The trigger as it is now.
+
+        Raises:
+            NotFound: it exists no longer.
+            WrongState: it has two routing keys already, or leads elsewhere meanwhile.
+        """
+        async with self._database.writing() as connection:
+            await _unchanged(connection, trigger)
+            if trigger.overlaps:
+                raise WrongState("this trigger is being rotated already: end that overlap first")
+            moment = now()
+            await _set(
+                connection,
+                trigger.id,
+                routing_key=routing_key,
+                rotated_at=moment,
+                old_routing_key=trigger.routing_key,
+                old_until=moment + overlap,
+            )
+            return await find_trigger(connection, trigger.id)
+
+    async def end_trigger_overlap(self, trigger_id: str) -> Trigger:
+        """Let the routing key before the present one be good no longer.
+
+        Raises:
+            NotFound: there is none with this id.
+            WrongState: it has one routing key alone.
+        """
+        async with self._database.writing() as connection:
+            trigger = await find_trigger(connection, trigger_id, lock=True)
+            if not trigger.overlaps:
+                raise WrongState("this trigger has no old routing key that is still good")
+            await _set(connection, trigger_id, old_until=now())
+            return await find_trigger(connection, trigger_id)
+
+    async def move_trigger(self, trigger: Trigger, flow_id: str) -> Trigger:
+        """Let a trigger lead to another flow of its group.
+
+        Args:
+            trigger: as it was when its routes to the other flow were bound.
+            flow_id: of the other flow.
+
+        Returns:
+            The trigger as it is now.
+
+        Raises:
+            NotFound: it exists no longer.
+            WrongState: its routing keys or its flow have changed meanwhile.
+        """
+        async with self._database.writing() as connection:
+            await _unchanged(connection, trigger)
+            await _set(connection, trigger.id, flow_id=flow_id, moved=True)
+            return await find_trigger(connection, trigger.id)
+
+    async def delete_trigger(self, trigger_id: str) -> Trigger:
+        """Take a trigger away.
+
+        Returns:
+            What it was.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        async with self._database.writing() as connection:
+            trigger = await find_trigger(connection, trigger_id, lock=True)
+            await connection.execute(delete(models.Trigger).where(models.Trigger.id == trigger_id))
+            return trigger
 
     async def mark_live(self, trigger_ids: Collection[str]) -> None:
         """Note that queue and binding of these triggers exist; the first time counts."""
@@ -242,43 +276,38 @@ class Triggers(Store):
             )
 
 
-async def select_triggers(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[Trigger]:
-    """Return the triggers for which the conditions hold, within a transaction."""
-    chosen = defaultdict(list)
-    for trigger_id, *key in await connection.execute(_CHOSEN.where(*conditions)):
-        chosen[trigger_id].append(ChosenKey(*key))
-    rows = await connection.execute(_TRIGGERS.where(*conditions))
-    return [_trigger(chosen, **row) for row in rows.mappings()]
+async def _set(connection: AsyncConnection, trigger_id: str, **values: object) -> None:
+    if values:
+        await connection.execute(
+            update(models.Trigger).where(models.Trigger.id == trigger_id).values(**values)
+        )
 
 
-def _trigger(
-    chosen: dict[str, list[ChosenKey]],
-    *,
-    any_key: bool,
-    methods: list[str],
-    rate: float | None,
-    burst: int | None,
-    max_body_bytes: int | None,
-    group_max_body_bytes: int | None,
-    **columns: Any,
-) -> Trigger:
-    return Trigger(
-        **columns,
-        methods=tuple(methods),
-        keys=None if any_key else tuple(chosen[columns["id"]]),
-        limits=Limits(rate, burst, max_body_bytes=max_body_bytes),
-        group_limits=Limits(max_body_bytes=group_max_body_bytes),
-    )
+async def _unchanged(connection: AsyncConnection, trigger: Trigger) -> None:
+    """Make sure that what was bound for a trigger is still what it needs, and lock it.
+
+    Raises:
+        NotFound: it exists no longer.
+        WrongState: it is not.
+    """
+    present = await find_trigger(connection, trigger.id, lock=True)
+    if (present.flow_id, present.routing_keys) != (trigger.flow_id, trigger.routing_keys):
+        raise WrongState("this trigger was changed at the same time: look at it, then try again")
 
 
 async def _choose(
-    connection: AsyncConnection, group: Group, accepts: Sequence[str] | None
-) -> tuple[ChosenKey, ...] | None:
-    """Find the keys of a group by id or name, each once, in the order given."""
+    connection: AsyncConnection, trigger_id: str, group: Group, accepts: Sequence[str] | None
+) -> None:
+    """Write the list of keys of a trigger that has none yet.
+
+    Args:
+        connection: of the transaction.
+        trigger_id: of the trigger.
+        group: whose keys they are.
+        accepts: their ids or names; None: it takes any, and has no list.
+    """
     if accepts is None:
-        return None
+        return
     if not accepts:
         raise Invalid("keys", "the list is empty: leave it out to accept any key of the group")
     found = await select_keys(
@@ -286,8 +315,32 @@ async def _choose(
         models.ApiKey.group_id == group.id,
         or_(models.ApiKey.id.in_(accepts), models.ApiKey.name.in_(accepts)),
     )
-    known = {label: ChosenKey(key.id, key.name) for key in found for label in (key.id, key.name)}
+    known = {label: key.id for key in found for label in (key.id, key.name)}
     for index, label in enumerate(accepts):
         if label not in known:
             raise Invalid(f"keys.{index}", f"group {group.slug!r} has no key {label!r}")
-    return tuple(dict.fromkeys(known[label] for label in accepts))
+    await connection.execute(
+        insert(models.TriggerKey),
+        [{"trigger_id": trigger_id, "key_id": key_id} for key_id in set(known.values())],
+    )
+
+
+def _methods(methods: Sequence[Method]) -> list[str]:
+    if not methods:
+        raise Invalid("methods", "a trigger allows one method or more")
+    return list(dict.fromkeys(methods))
+
+
+def _content_types(content_types: Sequence[str] | None) -> list[str] | None:
+    if content_types is None:
+        return None
+    if not content_types:
+        raise Invalid("content_types", "the list is empty: leave it out to accept anything")
+    types = list(dict.fromkeys(each.lower() for each in content_types))
+    for index, each in enumerate(types):
+        if not _MEDIA_TYPE.fullmatch(each):
+            raise Invalid(
+                f"content_types.{index}",
+                f"{each!r} is no media type like application/json or text/*",
+            )
+    return types
