@@ -1,7 +1,7 @@
 """One reader of a stream: from an offset on, no faster than its owner takes what it brings."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from turnout.shared.errors import BrokerError, LinkClosed
 _PREFETCH = 100
 
 #: Bytes that wait here before the broker is asked for no more.
-_MOST_WAITING = 32 * 1024 * 1024
+_MOST_WAITING = 8 * 1024 * 1024
 
 #: The broker names the offset of a message in a header of type "signed 64 bits".
 _OFFSET = b"x-stream-offsetl"
@@ -31,10 +31,15 @@ class Message(NamedTuple):
 
 
 class StreamReader(Channel):
-    """Reads messages, in the order of their offsets."""
+    """Reads messages, in the order of their offsets.
 
-    def __init__(self) -> None:
+    Args:
+        on_arrival: called when something has come, or nothing will any more.
+    """
+
+    def __init__(self, on_arrival: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._on_arrival = on_arrival
         self._waiting: list[Message] = []
         self._bytes = 0
         self._unacknowledged = 0
@@ -69,6 +74,14 @@ class StreamReader(Channel):
                     await self._arrived.wait()
             except TimeoutError:
                 return []
+        return self.taken()
+
+    def taken(self) -> Sequence[Message]:
+        """Return all that has come since the last time; do not wait.
+
+        Raises:
+            BrokerError: the channel is closed, and all that came before was taken.
+        """
         if not self._waiting and self._reason is not None:
             raise self._reason
         taken, self._waiting, self._bytes = self._waiting, [], 0
@@ -104,6 +117,7 @@ class StreamReader(Channel):
         else:
             self._unacknowledged = delivery.tag
         self._arrived.set()
+        self._on_arrival()
 
     def on_cancel(self, consumer_tag: str) -> None:
         """Note that the stream was deleted."""
@@ -116,3 +130,4 @@ class StreamReader(Channel):
     def _end(self, reason: BrokerError) -> None:
         self._reason = self._reason or reason
         self._arrived.set()
+        self._on_arrival()

@@ -1,0 +1,115 @@
+"""Search: which runs, the newest first, a page at a time.
+
+A page is read from the end of an index, and its last id is where the next one begins. So the newest
+of many millions are as near as those of a few.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from turnout.router.history import states
+from turnout.router.history.models import Event, Run
+from turnout.shared import ids
+
+#: A row as it comes from the database, its columns by name.
+Record = sa.Row[*tuple[Any, ...]]
+
+#: Everything of a run, and of its event what a listing shows.
+_LISTED = sa.select(
+    Run.__table__,
+    Event.received_at,
+    Event.method,
+    Event.path,
+    Event.content_type,
+    Event.remote,
+    Event.size,
+    Event.stream_offset,
+    Event.stream_index,
+).join_from(Run, Event, Event.id == Run.event_id, isouter=True)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runs; all conditions hold together."""
+
+    group: str | None = None
+    flow: str | None = None
+    """Slug; with the group."""
+    trigger_id: str | None = None
+    key_id: str | None = None
+    since: int | None = None
+    """Nanoseconds since the Unix epoch; of an event when it came, of a replay when it began."""
+    until: int | None = None
+    state: str | None = None
+    error_type: str | None = None
+    """The name of an exception, with its module or without."""
+    replays: bool | None = None
+    """False: only the first run of each event."""
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions as SQL."""
+        found = []
+        if self.state is not None:
+            # Written out, so that the index of states other than "succeeded" can be used.
+            found.append(Run.state == sa.literal(self.state, literal_execute=True))
+        rare = self.state is not None and self.state != states.SUCCEEDED
+        for column, value in (
+            (Run.group_slug, self.group),
+            (Run.flow_slug, self.flow),
+            (Run.trigger_id, self.trigger_id),
+            (Run.key_id, self.key_id),
+        ):
+            if value is not None:
+                # Of two indexes the one of the state is better; an expression hides the other one.
+                found.append((column + "" if rare else column) == value)
+        if self.error_type is not None:
+            name = self.error_type
+            found.append(
+                sa.or_(Run.error_type == name, Run.error_type.endswith(f".{name}", autoescape=True))
+            )
+        if self.since is not None:
+            found.append(Run.id >= _id_at(self.since))
+        if self.until is not None:
+            found.append(Run.id < _id_at(self.until))
+        if self.replays is not None:
+            found.append(Run.replay.is_not(None) if self.replays else Run.replay.is_(None))
+        return found
+
+
+async def newest(
+    connection: AsyncConnection, wanted: Filter, *, before: str | None, limit: int
+) -> list[Record]:
+    """Return the newest runs that are wanted, newest first.
+
+    Args:
+        connection: a transaction.
+        wanted: which.
+        before: the id of a run: only older ones than that.
+        limit: how many at most.
+    """
+    query = _LISTED.where(*wanted.conditions()).order_by(Run.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Run.id < before)
+    return [*await connection.execute(query)]
+
+
+async def of_ids(connection: AsyncConnection, run_ids: list[str], wanted: Filter) -> list[Record]:
+    """Return those of some runs that are wanted."""
+    query = _LISTED.where(Run.id.in_(run_ids), *wanted.conditions())
+    return [*await connection.execute(query)]
+
+
+def runs_of(event_id: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a run is one of an event: the first, or a replay."""
+    return sa.or_(
+        Run.id == ids.same_uuid(event_id, ids.RUN),
+        sa.and_(Run.event_id == event_id, Run.replay.is_not(None)),
+    )
+
+
+def _id_at(moment: int) -> str:
+    """Return what sorts before the ids of all runs that began at a moment or later."""
+    return f"{ids.RUN}_{moment // 1_000_000:012x}"
