@@ -9,8 +9,10 @@ from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
 from turnout.router.depth import Depth
+from turnout.router.history.recorder import Recorder
 from turnout.router.leader import lead
 from turnout.router.lease import Lease
+from turnout.router.link import Links
 from turnout.router.management import Management
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
@@ -59,6 +61,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         )
         publisher = Publisher(settings.amqp_urls, name="turnout-router publishes")
         await publisher.start()
+        links = Links(settings.amqp_urls, "turnout-router reads")
         depth = Depth(settings.amqp_urls)
         replies = Replies(client)
         once = RunOnce(client, depth, publisher, replies)
@@ -69,6 +72,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             control.watch_broker,
             control.watch_cache,
             replies.run,
+            Recorder(database, links).run,
             *([control.watch_workers] if settings.auto_register else []),
         ]
         await runner.setup()
@@ -86,6 +90,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         finally:
             await runner.cleanup()
             await publisher.close()
+            await links.close()
             await depth.close()
             await control.close()
             await client.aclose()

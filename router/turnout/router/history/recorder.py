@@ -17,7 +17,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
 import sqlalchemy as sa
@@ -186,18 +186,16 @@ class Recorder:
         async with self._database.reading() as connection:
             marks = await read_marks(connection)
         arrived = asyncio.Event()
-        sources = [
-            _Source(stream, marks.get(stream, Mark.before()), arrived)
-            for stream in (names.ARCHIVE, names.OUTCOMES)
-        ]
-        try:
-            for source in sources:
+        sources = []
+        async with AsyncExitStack() as stack:
+            for stream in (names.ARCHIVE, names.OUTCOMES):
+                source = _Source(stream, marks.get(stream, Mark.before()), arrived)
                 await source.open(link)
+                stack.push_async_callback(source.close)
+                sources.append(source)
             arrived.set()
-            yield sources[0], sources[1], arrived
-        finally:
-            for source in sources:
-                await source.close()
+            archive, outcomes = sources
+            yield archive, outcomes, arrived
 
     async def _record(self, archive: _Source, outcomes: _Source, arrived: asyncio.Event) -> None:
         """Write one batch."""
