@@ -97,6 +97,26 @@ class Flow(Base):
     slug: Mapped[str] = mapped_column(String(40))
     name: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime]
+    paused_at: Mapped[datetime | None]
+    paused_reason: Mapped[str | None] = mapped_column(String(500))
+    ordered_by: Mapped[str | None] = mapped_column(String(200))
+    """Where the key stands in the body, if runs of one key go one after the other."""
+    partitions: Mapped[int | None]
+    """How many queues an ordered flow has."""
+    run_limit: Mapped[int | None]
+    """How many runs may be in progress at once, over all workers."""
+
+
+class Cancellation(Base):
+    """Runs of a flow that must not start any more: one, or all that were made before it."""
+
+    __tablename__ = "cancellations"
+
+    flow_id: Mapped[str] = mapped_column(ForeignKey("flows.id"), primary_key=True)
+    run: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """The id of one, or "*"."""
+    reason: Mapped[str] = mapped_column(String(500))
+    created_at: Mapped[datetime]
 
 
 class ApiKey(Base):

@@ -1,4 +1,4 @@
-"""The projection: what ingress must know of the registry, written into the cache.
+"""The projection: what ingress and workers must know of the registry, written into the cache.
 
 The epoch is the promise that everything is there. It is written last, and only if the cache was not
 flushed meanwhile: a marker, set before the first record, must still stand. It is another one after
@@ -7,20 +7,30 @@ lagged behind, is known by it and filled again.
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from redis.asyncio import Redis
 
 from turnout.router.registry import ApiKey, Snapshot, Trigger
-from turnout.shared import log, names
+from turnout.shared import log, names, notices
 from turnout.shared.errors import SettingsError
+from turnout.shared.notices import EVERY_RUN, FlowRecord, Pause
 from turnout.shared.records import KeyRecord, TriggerRecord
 
 logger = log.get(__name__)
 
 #: Commands in one round trip.
 _CHUNK = 1000
+
+#: An entry of the cache: a string, or the fields of a hash.
+Entry = bytes | Mapping[str | bytes, bytes]
+
+#: All that is written here and nowhere else.
+_OURS = (
+    *(f"{prefix}*" for prefix in (names.AUTH_KEY_PREFIX, names.AUTH_TRIGGER_PREFIX)),
+    *(f"{names.CANCELLED_PREFIX}*", names.FLOWS, names.PAUSED),
+)
 
 _FINISH = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -30,21 +40,48 @@ return 1
 """
 
 
-def records(snapshot: Snapshot) -> dict[str, bytes]:
-    """Return all cache entries that follow from the registry, by name.
+def entries(snapshot: Snapshot) -> dict[str, Entry]:
+    """Return all cache entries that follow from the registry, by name."""
+    return {**_records(snapshot), **_notices(snapshot)}
+
+
+def _records(snapshot: Snapshot) -> dict[str, bytes]:
+    """Return the records that ingress reads.
 
     A revoked key has none. A trigger has one from the moment its queue and binding were seen at
     the broker, so that no call comes before its flow can receive it. While a secret or a routing
     key is being replaced, the old one has an entry of its own, which ends by itself.
     """
-    entries: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for key in snapshot.keys:
         if key.revoked_at is None:
-            entries |= _of_key(key)
+            found |= _of_key(key)
     for trigger in snapshot.triggers:
         if trigger.live_since is not None:
-            entries |= _of_trigger(trigger)
-    return entries
+            found |= _of_trigger(trigger)
+    return found
+
+
+def _notices(snapshot: Snapshot) -> dict[str, Entry]:
+    """Return the hashes that workers read; a hash without a field does not exist."""
+    found: dict[str, dict[str | bytes, bytes]] = {
+        names.FLOWS: {
+            flow.address: FlowRecord(flow.ordered_by, flow.partitions, flow.run_limit).encode()
+            for flow in snapshot.flows
+        },
+        names.PAUSED: {
+            flow.address: Pause(flow.paused_reason or "", flow.paused_at.timestamp()).encode()
+            for flow in snapshot.flows
+            if flow.paused_at is not None
+        },
+    }
+    for each in snapshot.cancellations:
+        found.setdefault(names.cancelled(each.address), {})[each.run] = (
+            notices.cancelled_until(int(each.created_at.timestamp() * 1e9), each.reason)
+            if each.run == EVERY_RUN
+            else notices.cancelled_run(each.reason)
+        )
+    return {name: fields for name, fields in found.items() if fields}
 
 
 def names_of_key(key: ApiKey) -> list[str]:
@@ -127,7 +164,7 @@ class Projection:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._written: dict[str, bytes] | None = None  # None: not known, so all is written
+        self._written: dict[str, Entry] | None = None  # None: not known, so all is written
         self._epoch = b""
         self._withdrawn: set[str] = set()
 
@@ -145,7 +182,7 @@ class Projection:
         Raises:
             redis.RedisError, OSError: the cache does not answer; the next call writes everything.
         """
-        wanted = records(snapshot)
+        wanted = entries(snapshot)
         written, self._written = self._written, None
         if written is not None and await self._is_ours():
             complete = await self._change(
@@ -173,7 +210,7 @@ class Projection:
     async def _is_ours(self) -> bool:
         return await self._client.get(names.AUTH_EPOCH) == self._epoch
 
-    async def _change(self, changed: dict[str, bytes], gone: list[str]) -> bool:
+    async def _change(self, changed: dict[str, Entry], gone: list[str]) -> bool:
         """Write what changed, then another epoch; tell whether the cache stood all that time."""
         if not changed and not gone:
             return True
@@ -183,7 +220,7 @@ class Projection:
         advanced = await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, before, self._epoch)
         return bool(advanced)
 
-    async def _fill(self, wanted: dict[str, bytes]) -> bool:
+    async def _fill(self, wanted: dict[str, Entry]) -> bool:
         """Write everything, remove what does not belong, then promise that it is complete.
 
         Returns:
@@ -194,8 +231,8 @@ class Projection:
         await self._set(wanted)
         stale = [
             name
-            for prefix in (names.AUTH_KEY_PREFIX, names.AUTH_TRIGGER_PREFIX)
-            async for found in self._client.scan_iter(match=prefix + "*", count=_CHUNK)
+            for pattern in _OURS
+            async for found in self._client.scan_iter(match=pattern, count=_CHUNK)
             if (name := found.decode()) not in wanted
         ]
         await self._delete(stale)
@@ -205,16 +242,23 @@ class Projection:
             logger.info("cache filled", records=len(wanted), removed=len(stale))
         return bool(finished)
 
-    async def _set(self, entries: dict[str, bytes]) -> None:
-        items = list(entries.items())
-        for begin in range(0, len(items), _CHUNK):
-            some = dict(items[begin : begin + _CHUNK])
+    async def _set(self, changed: dict[str, Entry]) -> None:
+        strings = [(name, each) for name, each in changed.items() if isinstance(each, bytes)]
+        for begin in range(0, len(strings), _CHUNK):
+            some = dict(strings[begin : begin + _CHUNK])
             await self._client.mset(some)
             await self._delete([name for name in some if name in self._withdrawn])
+        for name, each in changed.items():
+            if not isinstance(each, bytes):
+                # In one transaction: nobody reads a hash that is half written.
+                async with self._client.pipeline() as pipe:
+                    pipe.delete(name)
+                    pipe.hset(name, mapping=dict(each))
+                    await pipe.execute()
 
-    async def _delete(self, entries: list[str]) -> None:
-        for begin in range(0, len(entries), _CHUNK):
-            await self._client.delete(*entries[begin : begin + _CHUNK])
+    async def _delete(self, gone: list[str]) -> None:
+        for begin in range(0, len(gone), _CHUNK):
+            await self._client.delete(*gone[begin : begin + _CHUNK])
 
 
 async def check_eviction(client: Redis) -> None:

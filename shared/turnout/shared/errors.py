@@ -25,7 +25,7 @@ class InvalidEnvelope(TurnoutError):
 
 
 class InvalidRecord(TurnoutError):
-    """The bytes are not an authentication record that this version can read."""
+    """The bytes are not an entry of the cache that this version can read."""
 
 
 class SettingsError(TurnoutError):

@@ -32,3 +32,12 @@ def new(prefix: str) -> str:
 def same_uuid(identifier: str, prefix: str) -> str:
     """Give the same UUID another prefix: the first run of an event has the event's UUID."""
     return f"{prefix}_{identifier.partition('_')[2]}"
+
+
+def made_at(identifier: str) -> int:
+    """Return when an identifier was made, in nanoseconds since the Unix epoch, to the millisecond.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return int(identifier.partition("_")[2][:12], 16) * 1_000_000

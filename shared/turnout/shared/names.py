@@ -32,6 +32,10 @@ AUTH_FILLING = "turnout:auth:filling"
 AUTH_KEY_PREFIX = "turnout:auth:key:"
 AUTH_TRIGGER_PREFIX = "turnout:auth:trigger:"
 WORKERS = "turnout:workers"
+#: What workers must know of each flow, and why those that are paused are, by "group/flow".
+FLOWS = "turnout:flows"
+PAUSED = "turnout:paused"
+CANCELLED_PREFIX = "turnout:cancelled:"
 #: A capped stream of the latest refused calls.
 REFUSED = "turnout:refused"
 #: When each key and trigger last had a call accepted, by id, in seconds since the Unix epoch.
@@ -95,6 +99,11 @@ def route(routing_key: str, flow_id: str) -> str:
     is ever bound to two queues.
     """
     return f"{routing_key}.{flow_id}"
+
+
+def cancelled(address: str) -> str:
+    """Name the hash of the cancelled runs of a flow, by "group/flow"."""
+    return CANCELLED_PREFIX + address
 
 
 def usage(moment: datetime, unit: Literal["minute", "hour", "day"]) -> str:

@@ -4,6 +4,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import (
+    cancellations,
     flows,
     groups,
     health,
@@ -61,6 +62,9 @@ def make_app(
     app[REFUSALS] = Refusals(client)
     app[ONCE] = once
     app[PUBLIC_URL] = settings.public_url
-    for noun in (health, groups, flows, keys, triggers, run_once, topology, usage, refusals):
+    for noun in (
+        *(health, groups, flows, cancellations, keys, triggers, run_once),
+        *(topology, usage, refusals),
+    ):
         app.add_routes(noun.routes)
     return app

@@ -6,7 +6,7 @@ from typing import Self
 from aiohttp import web
 
 from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, Name, answer, read
+from turnout.router.api.body import Answer, Body, Description, Items, Name, answer, read
 from turnout.router.api.control import REGISTRY, settle
 from turnout.router.registry import Flow
 
@@ -20,6 +20,19 @@ class NewFlow(Body):
     name: Name | None = None
 
 
+class Reason(Body):
+    """Why something is done, for those who ask later."""
+
+    reason: Description
+
+
+class Paused(Answer):
+    """Since when no run of a flow starts, and why."""
+
+    since: datetime
+    reason: str
+
+
 class FlowAnswer(Answer):
     """A flow."""
 
@@ -28,6 +41,7 @@ class FlowAnswer(Answer):
     slug: str
     name: str
     created_at: datetime
+    paused: Paused | None
 
     @classmethod
     def of(cls, flow: Flow) -> Self:
@@ -38,6 +52,9 @@ class FlowAnswer(Answer):
             slug=flow.slug,
             name=flow.name,
             created_at=flow.created_at,
+            paused=None
+            if flow.paused_at is None
+            else Paused(since=flow.paused_at, reason=flow.paused_reason or ""),
         )
 
 
@@ -68,5 +85,21 @@ async def list_all(request: web.Request) -> web.Response:
 @routes.get("/api/v1/flows/{group}/{flow}")
 async def show(request: web.Request) -> web.Response:
     """Show one flow."""
-    flow = await request.app[REGISTRY].flow(path.slug(request, "group"), path.slug(request, "flow"))
+    return answer(FlowAnswer.of(await request.app[REGISTRY].flow(*path.flow(request))))
+
+
+@routes.post("/api/v1/flows/{group}/{flow}/pause")
+async def pause(request: web.Request) -> web.Response:
+    """Let no run of a flow start; those in progress end, and calls are queued."""
+    body = await read(request, Reason)
+    flow = await request.app[REGISTRY].pause_flow(*path.flow(request), body.reason)
+    await settle(request)
+    return answer(FlowAnswer.of(flow))
+
+
+@routes.post("/api/v1/flows/{group}/{flow}/resume")
+async def resume(request: web.Request) -> web.Response:
+    """Let runs of a flow start again."""
+    flow = await request.app[REGISTRY].resume_flow(*path.flow(request))
+    await settle(request)
     return answer(FlowAnswer.of(flow))

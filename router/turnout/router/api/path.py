@@ -38,6 +38,15 @@ def slug(request: web.Request, part: str) -> str:
         raise Problem(400, "bad_path", str(error)) from None
 
 
+def flow(request: web.Request) -> tuple[str, str]:
+    """Return the two slugs of the address in a route.
+
+    Raises:
+        Problem: 400, one is no slug.
+    """
+    return slug(request, "group"), slug(request, "flow")
+
+
 def identifier(request: web.Request, prefix: str) -> str:
     """Return the `{id}` of a route.
 

@@ -10,6 +10,7 @@ from turnout.router.cli import (
     keys,
     refusals,
     run_once,
+    runs,
     services,
     topology,
     triggers,
@@ -32,6 +33,7 @@ app.add_typer(groups.app, name="group", rich_help_panel=_REGISTRY)
 app.add_typer(flows.app, name="flow", rich_help_panel=_REGISTRY)
 app.add_typer(keys.app, name="key", rich_help_panel=_REGISTRY)
 app.add_typer(triggers.app, name="trigger", rich_help_panel=_REGISTRY)
+app.add_typer(runs.app, name="run", rich_help_panel=_REGISTRY)
 app.command(rich_help_panel=_CALLS)(usage.usage)
 app.command(rich_help_panel=_CALLS)(run_once.run_once)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)

@@ -24,6 +24,7 @@ OfKey = Annotated[
     ),
 ]
 
+Why = Annotated[str, typer.Option("--reason", help="Why, for whoever asks later.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
 Overlap = Annotated[
     str,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import flow_address
+from turnout.router.cli.arguments import Why, flow_address
 from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
 
 app = typer.Typer(help="Flows: the code that runs.", no_args_is_help=True)
@@ -37,8 +37,11 @@ def list_(
         show_json(flows)
         return
     show_table(
-        ["Flow", "Name", "=Id"],
-        ([_address(each), each["name"], each["id"]] for each in flows["items"]),
+        ["Flow", "Name", "State", "=Id"],
+        (
+            [_address(each), each["name"], "paused" if each["paused"] else "ok", each["id"]]
+            for each in flows["items"]
+        ),
         empty="No flows yet: turnout flow create GROUP/FLOW",
     )
 
@@ -50,8 +53,28 @@ def show(address: Address, json: Json = False) -> None:
     show_json(flow) if json else _show(flow)
 
 
+@app.command()
+def pause(address: Address, reason: Why, json: Json = False) -> None:
+    """Let no run of a flow start: those in progress end, calls are queued."""
+    flow = client.find().post("flows", *flow_address(address), "pause", body={"reason": reason})
+    show_json(flow) if json else _show(flow)
+
+
+@app.command()
+def resume(address: Address, json: Json = False) -> None:
+    """Let runs of a flow start again."""
+    flow = client.find().post("flows", *flow_address(address), "resume")
+    show_json(flow) if json else _show(flow)
+
+
 def _address(flow: Document) -> str:
     return f"{flow['group']}/{flow['slug']}"
+
+
+def _state(flow: Document) -> str:
+    if (paused := flow["paused"]) is None:
+        return "ok"
+    return f"paused since {moment(paused['since'])}: {paused['reason']}"
 
 
 def _show(flow: Document) -> None:
@@ -61,5 +84,6 @@ def _show(flow: Document) -> None:
             "name": flow["name"],
             "id": flow["id"],
             "created": moment(flow["created_at"]),
+            "state": _state(flow),
         }
     )

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from turnout.router.registry.cancellations import (
+    Cancellation,
+    Cancellations,
+    select_cancellations,
+)
 from turnout.router.registry.directory import Directory
 from turnout.router.registry.errors import (
     Conflict,
@@ -22,6 +27,7 @@ from turnout.router.registry.triggers import TriggerChanges, Triggers
 __all__ = [
     "AdminToken",
     "ApiKey",
+    "Cancellation",
     "ChosenKey",
     "Conflict",
     "Directory",
@@ -50,9 +56,10 @@ class Snapshot:
     flows: tuple[Flow, ...]
     triggers: tuple[Trigger, ...]
     keys: tuple[ApiKey, ...]
+    cancellations: tuple[Cancellation, ...] = ()
 
 
-class Registry(Flows, Keys, Triggers, AdminTokens):
+class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens):
     """The verbs of all nouns, over one database.
 
     Every verb is one transaction, and raises `database.DatabaseUnavailable` when the database does
@@ -66,6 +73,7 @@ class Registry(Flows, Keys, Triggers, AdminTokens):
                 flows=tuple(await select_flows(connection)),
                 triggers=tuple(await select_triggers(connection)),
                 keys=tuple(await select_keys(connection)),
+                cancellations=tuple(await select_cancellations(connection)),
             )
 
     async def ping(self) -> None:

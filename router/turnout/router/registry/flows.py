@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
@@ -22,6 +22,11 @@ _FLOWS = (
         models.Flow.slug,
         models.Flow.name,
         models.Flow.created_at,
+        models.Flow.paused_at,
+        models.Flow.paused_reason,
+        models.Flow.ordered_by,
+        models.Flow.partitions,
+        models.Flow.run_limit,
     )
     .join(models.Group)
     .order_by(models.Group.slug, models.Flow.slug)
@@ -38,6 +43,14 @@ class Flow:
     slug: str
     name: str
     created_at: datetime
+    paused_at: datetime | None = None
+    paused_reason: str | None = None
+    ordered_by: str | None = None
+    """Where the key stands in the body, if runs of one key go one after the other."""
+    partitions: int | None = None
+    """How many queues it has, if it is ordered; else it has one."""
+    run_limit: int | None = None
+    """How many runs may be in progress at once, over all workers; None: any number."""
 
     @property
     def address(self) -> str:
@@ -122,6 +135,39 @@ class Flows(Groups):
         """
         async with self._database.reading() as connection:
             return await find_flow(connection, group, slug)
+
+    async def pause_flow(self, group: str, slug: str, reason: str) -> Flow:
+        """Let no run of a flow start; one that is paused already has another reason then.
+
+        Raises:
+            NotFound: there is no such flow.
+        """
+        async with self._database.writing() as connection:
+            flow = await find_flow(connection, group, slug)
+            paused = replace(flow, paused_at=flow.paused_at or now(), paused_reason=reason)
+            return await _set(connection, paused)
+
+    async def resume_flow(self, group: str, slug: str) -> Flow:
+        """Let runs of a flow start again.
+
+        Raises:
+            NotFound: there is no such flow.
+        """
+        async with self._database.writing() as connection:
+            flow = await find_flow(connection, group, slug)
+            return await _set(connection, replace(flow, paused_at=None, paused_reason=None))
+
+
+async def _set(connection: AsyncConnection, flow: Flow) -> Flow:
+    """Write what can change of a flow."""
+    await connection.execute(
+        update(models.Flow)
+        .where(models.Flow.id == flow.id)
+        .values(
+            paused_at=flow.paused_at, paused_reason=flow.paused_reason, run_limit=flow.run_limit
+        )
+    )
+    return flow
 
 
 async def select_flows(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Flow]:
