@@ -24,7 +24,7 @@ logger = log.get(__name__)
 _CHUNK = 1000
 
 #: An entry of the cache: a string, or the fields of a hash.
-Entry = bytes | Mapping[str | bytes, bytes]
+Entry = bytes | Mapping[str, bytes]
 
 #: All that is written here and nowhere else.
 _OURS = (
@@ -64,7 +64,7 @@ def _records(snapshot: Snapshot) -> dict[str, bytes]:
 
 def _notices(snapshot: Snapshot) -> dict[str, Entry]:
     """Return the hashes that workers read; a hash without a field does not exist."""
-    found: dict[str, dict[str | bytes, bytes]] = {
+    found: dict[str, dict[str, bytes]] = {
         names.FLOWS: {
             flow.address: FlowRecord(flow.ordered_by, flow.partitions, flow.run_limit).encode()
             for flow in snapshot.flows
@@ -253,7 +253,7 @@ class Projection:
                 # In one transaction: nobody reads a hash that is half written.
                 async with self._client.pipeline() as pipe:
                     pipe.delete(name)
-                    pipe.hset(name, mapping=dict(each))
+                    pipe.hset(name, items=[part for pair in each.items() for part in pair])
                     await pipe.execute()
 
     async def _delete(self, gone: list[str]) -> None:
