@@ -146,7 +146,7 @@ async def test_counts_are_written_by_themselves(
 async def write_until_done(counts: Counts) -> None:
     async def done() -> bool:
         await counts.write()
-        return not (counts._sent or counts._unwritten or counts._used)
+        return not (counts._sent or counts._unwritten or counts._last)
 
     await eventually(done, 10, "everything is written")
 

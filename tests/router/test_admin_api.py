@@ -103,6 +103,7 @@ async def test_the_text_of_a_key_is_shown_once(crm: Admin) -> None:
         "effective_limits": {"rate": None, "burst": None, "in_flight": None},
         "last_used_at": None,
         "calls_today": 0,
+        "findings": [],
     }
     assert shown == {**created, "triggers": []}
     assert listed == {"items": [created]}
@@ -128,7 +129,13 @@ async def test_a_trigger_and_its_chosen_keys_name_each_other(crm: Admin) -> None
     assert trigger["key_in_query"] is True
     shown = await crm.call("GET", f"keys/{key['id']}", status=200)
     assert shown["triggers"] == [
-        {"id": trigger["id"], "flow": "crm/update", "description": "Deal updated"}
+        {
+            "id": trigger["id"],
+            "flow": "crm/update",
+            "description": "Deal updated",
+            "accepts": True,
+            "calls": 0,
+        }
     ]
 
 

@@ -1,9 +1,13 @@
 """What ingress will read of the registry, in a real Redis."""
 
+from datetime import UTC, datetime, timedelta
+
 from redis.asyncio import Redis
 
-from turnout.router.projection import Projection
+from turnout.router import topology
+from turnout.router.projection import Projection, names_of_key
 from turnout.router.registry import Limits, Registry
+from turnout.shared import keys as shared_keys
 from turnout.shared import names
 from turnout.shared.records import KeyRecord, TriggerRecord
 
@@ -74,3 +78,65 @@ async def test_a_change_of_a_group_rewrites_the_records_of_its_keys_alone(
     await registry.limit_group("crm", {"rate": None})
     await projection.write(await registry.snapshot())
     assert (await _key(redis, digests["crm"])).rate is None
+
+
+async def test_a_rotated_key_has_two_records_of_which_the_old_one_ends(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    key, _ = await registry.create_key("crm", "CRM")
+    projection = Projection(redis)
+    rotated, _ = await registry.rotate_key(key.id, timedelta(hours=1))
+    await projection.write(await registry.snapshot())
+    old, new = await _key(redis, key.digest), await _key(redis, rotated.digest)
+    assert rotated.old_until is not None
+    assert rotated.rotated_at is not None
+    assert (old.key_id, new.key_id) == (key.id, key.id)
+    assert old.expires_at == rotated.old_until.timestamp()
+    assert old.old_since == rotated.rotated_at.timestamp()
+    assert (new.expires_at, new.old_since) == (None, None)
+
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    await registry.change_key(key.id, {"expires_at": soon})
+    await projection.write(await registry.snapshot())
+    assert (await _key(redis, key.digest)).expires_at == soon.timestamp()
+
+    await registry.end_key_overlap(key.id)
+    await projection.write(await registry.snapshot())
+    assert await redis.get(names.auth_key(key.digest)) is None
+
+
+async def test_a_moved_and_rotated_trigger_has_a_route_for_each_routing_key(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    await registry.create_flow("crm", "update")
+    report = await registry.create_flow("crm", "report")
+    made = await registry.create_trigger("crm", "update", description="Deals")
+    await registry.mark_live([made.id])
+    new = shared_keys.new_routing_key()
+    await registry.rotate_trigger(await registry.trigger(made.id), new, timedelta(hours=1))
+    moved = await registry.move_trigger(await registry.trigger(made.id), report.id)
+    await Projection(redis).write(await registry.snapshot())
+    records = [await _trigger(redis, each) for each in (new, made.routing_key)]
+    assert [each.flow for each in records] == ["report", "report"]
+    assert {each.route for each in records} == {
+        binding.routing_key for binding in topology.bindings_of(moved)
+    }
+    assert [each.expires_at is None for each in records] == [True, False]
+
+
+async def test_what_was_withdrawn_is_not_brought_back_by_an_earlier_snapshot(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    key, _ = await registry.create_key("crm", "CRM")
+    projection = Projection(redis)
+    earlier = await registry.snapshot()
+    revoked = await registry.revoke_key(key.id)
+    await projection.withdraw(names_of_key(revoked))
+    await projection.write(earlier)
+    assert await redis.get(names.auth_key(key.digest)) is None
+    assert await projection.is_complete()
+    await projection.write(await registry.snapshot())
+    assert await redis.get(names.auth_key(key.digest)) is None

@@ -13,6 +13,7 @@ from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
+from turnout.ingress.overlap import Overlaps
 from turnout.ingress.refused import Refused
 from turnout.ingress.responses import Refusal
 from turnout.shared import envelope, keys, names
@@ -33,6 +34,7 @@ class Acceptor:
         publisher: publishes events.
         archive: writes them into the archive.
         counts: counts what is accepted.
+        overlaps: counts who comes with what was replaced.
         refused: notes what is not.
     """
 
@@ -46,6 +48,7 @@ class Acceptor:
         publisher: Publisher,
         archive: Archive,
         counts: Counts,
+        overlaps: Overlaps,
         refused: Refused,
     ) -> None:
         self._lookup = lookup
@@ -55,6 +58,7 @@ class Acceptor:
         self._publisher = publisher
         self._archive = archive
         self._counts = counts
+        self._overlaps = overlaps
         self._refused = refused
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
@@ -88,6 +92,8 @@ class Acceptor:
         types = call.trigger.content_types
         if types is not None and not content_type.is_accepted(call.request, types):
             return responses.unsupported_media_type(types)
+        if key.old_since is not None or call.trigger.old_since is not None:
+            self._overlaps.note(call, key, call.trigger)
         return key, call.trigger
 
     async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:

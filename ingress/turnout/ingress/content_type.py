@@ -13,4 +13,5 @@ def is_accepted(request: web.BaseRequest, types: tuple[str, ...]) -> bool:
     if not request.body_exists:
         return True
     sent = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return sent in types or f"{sent.partition('/')[0]}/*" in types
+    kind, slash, _ = sent.partition("/")
+    return sent in types or f"{kind}{slash}*" in types

@@ -6,7 +6,7 @@ as this process lives.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -60,7 +60,9 @@ class Counts:
         self._marker = names.counted(process)
         self._accepted: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[tuple[str, str, str]] = Counter()
-        self._used: dict[str, int] = {}
+        self._overlapped: Counter[tuple[str, float, str]] = Counter()
+        self._last: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """By hash and field: when something last happened."""
         self._unwritten: Counter[_Place] = Counter()
         self._number = 0
         self._sent: list[str | int] = []
@@ -73,6 +75,10 @@ class Counts:
     def refused(self, trigger_id: str, key_id: str, code: str) -> None:
         """Count a refused call; an id that is not known is ""."""
         self._refused[trigger_id or "-", key_id or "-", code] += 1
+
+    def overlapped(self, identifier: str, since: float, who: str) -> None:
+        """Count a call with what was replaced; see `names.overlap`."""
+        self._overlapped[identifier, since, who] += 1
 
     async def run(self) -> None:
         """Write them each second, for ever."""
@@ -88,10 +94,12 @@ class Counts:
                 self._sent = self._sent or self._next()
                 await self._batch.execute("EVAL", _ADD, 1, self._marker, *self._sent)
                 self._sent = []
-            if self._used:
-                used = [word for each in self._used.items() for word in each]
-                await self._batch.execute("HSET", names.LAST_USED, *used)
-                self._used.clear()
+            for name in list(self._last):
+                words = [word for each in self._last[name].items() for word in each]
+                await self._batch.execute("HSET", name, *words)
+                if name != names.LAST_USED:
+                    await self._batch.execute("EXPIRE", name, _KEPT["day"])
+                del self._last[name]
         except Unavailable:
             return  # the next second tries again
 
@@ -105,9 +113,16 @@ class Counts:
         for fields, count in self._refused.items():
             self._unwritten[_Place(name, " ".join(fields), _KEPT["day"])] += count
         at = int(now.timestamp())
-        self._used.update((each, at) for pair in self._accepted for each in pair)
+        if self._accepted:
+            used = self._last[names.LAST_USED]
+            used.update((each, at) for pair in self._accepted for each in pair)
+        for (identifier, since, who), count in self._overlapped.items():
+            name = names.overlap(identifier, since)
+            self._unwritten[_Place(name, who, _KEPT["day"])] += count
+            self._last[names.overlap_last(identifier, since)][who] = at
         self._accepted.clear()
         self._refused.clear()
+        self._overlapped.clear()
 
     def _next(self) -> list[str | int]:
         """Take some of the counts that were not sent, and give them their number."""

@@ -18,6 +18,7 @@ from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
+from turnout.ingress.overlap import Overlaps
 from turnout.ingress.rate import Rates
 from turnout.ingress.refused import Refused
 from turnout.ingress.settings import IngressSettings
@@ -75,6 +76,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         publisher=publisher,
         archive=Archive(publisher, name),
         counts=counts,
+        overlaps=Overlaps(counts),
         refused=refused,
     )
 

@@ -6,18 +6,20 @@ cache ──announcements──▶ registry                 (flows that running 
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 
 from redis.asyncio import Redis
 
 from turnout.router import topology
 from turnout.router.database import DatabaseUnavailable
-from turnout.router.declare import declare
+from turnout.router.declare import declare, unbind
 from turnout.router.lease import Lease
 from turnout.router.management import Management
 from turnout.router.projection import Projection, check_eviction
 from turnout.router.registry import Registry, Snapshot
 from turnout.router.settings import RouterSettings
+from turnout.router.stale import Stale
 from turnout.router.topology import Binding, Missing, Topology
 from turnout.shared import cache, log
 from turnout.shared.amqp import Link
@@ -60,6 +62,7 @@ class Control:
         self._management = management
         self._lease = lease
         self._projection = Projection(client)
+        self._stale = Stale()
         self._link: Link | None = None
         self._host = 0
         self._live: frozenset[str] = frozenset()
@@ -193,7 +196,8 @@ class Control:
     async def _reconcile(self, snapshot: Snapshot) -> Topology:
         """Declare what is missing and note which triggers are live; return what was declared."""
         present = await self._survey()
-        missing = topology.of(snapshot, self._settings).without(present)
+        wanted = topology.of(snapshot, self._settings)
+        missing = wanted.without(present)
         declared = Topology()
         if missing:
             try:
@@ -207,6 +211,9 @@ class Control:
                 queues=len(declared.queues),
                 bindings=len(declared.bindings),
             )
+        if stale := self._stale.due(present.bindings, wanted.bindings, time.monotonic()):
+            await unbind(await self._connected(), stale)
+            logger.info("stale bindings removed", bindings=len(stale))
         there = present.together_with(declared)
         live = [
             trigger

@@ -1,7 +1,7 @@
 """Making the broker match a topology. Safe to repeat: what exists stays as it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pamqp import commands
 from pamqp.base import Frame
@@ -46,10 +46,29 @@ async def declare(link: Link, topology: Topology) -> Topology:
     )
 
 
+async def unbind(link: Link, bindings: Collection[Binding]) -> None:
+    """Remove bindings; one that does not exist is as good as removed.
+
+    Raises:
+        BrokerError: the connection was lost, or the broker refuses.
+    """
+    requests = [
+        (
+            commands.Queue.Unbind(
+                queue=each.queue, exchange=each.exchange, routing_key=each.routing_key
+            ),
+            commands.Queue.UnbindOk,
+        )
+        for each in bindings
+    ]
+    for begin in range(0, len(requests), _PIPELINE):
+        await _call(link, requests[begin : begin + _PIPELINE])
+
+
 async def _declare_some(link: Link, items: Sequence[Item]) -> Sequence[Item]:
     """Declare items together; when one is refused, one by one, so that the others exist."""
     try:
-        await _call(link, items)
+        await _call(link, [_request(item) for item in items])
     except ChannelRefused as error:
         if len(items) == 1:
             logger.warning(
@@ -67,12 +86,12 @@ async def _declare_some(link: Link, items: Sequence[Item]) -> Sequence[Item]:
     return items
 
 
-async def _call(link: Link, items: Sequence[Item]) -> None:
+async def _call(link: Link, requests: Sequence[tuple[Frame, type[Frame]]]) -> None:
     channel = Channel()
     await link.open(channel)
     try:
         answers = await asyncio.gather(
-            *(channel.call(*_request(item), 60.0) for item in items), return_exceptions=True
+            *(channel.call(*request, 60.0) for request in requests), return_exceptions=True
         )
     except asyncio.CancelledError:
         link.abort(LinkClosed("declaring was given up"))

@@ -65,6 +65,16 @@ class Usage:
             for trigger_id, key_id in [field.split(" ")]
         ]
 
+    async def calls_of_key(self, key_id: str, days: int) -> dict[str, int] | None:
+        """Return the accepted calls of a key in the last days, by trigger; None: not known."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                found = await self.used("day", counts.periods("day", days))
+        except cache.ERRORS as error:
+            logger.warning("usage is not known", reason=str(error) or type(error).__name__)
+            return None
+        return {each.trigger_id: sum(each.calls) for each in found if each.key_id == key_id}
+
     async def activity(self, identifiers: Collection[str]) -> dict[str, Activity]:
         """Return when those keys or triggers were used; unknown if the cache does not answer."""
         if not identifiers:

@@ -123,6 +123,23 @@ def refused(moment: datetime) -> str:
     return f"turnout:refused:day:{moment.astimezone(UTC):%Y-%m-%d}"
 
 
+def overlap(identifier: str, since: float) -> str:
+    """Name the hash that counts the calls that come with what was replaced.
+
+    Its fields are `<trigger id> <network> <agent>`.
+
+    Args:
+        identifier: of the key or trigger that was rotated.
+        since: when, in seconds since the Unix epoch.
+    """
+    return f"turnout:overlap:{identifier}:{int(since)}"
+
+
+def overlap_last(identifier: str, since: float) -> str:
+    """Name the hash that tells when each of these calls last came, in seconds since the epoch."""
+    return f"{overlap(identifier, since)}:last"
+
+
 def counted(process: str) -> str:
     """Name the entry that tells which counts of a process were written."""
     return f"turnout:counted:{process}"

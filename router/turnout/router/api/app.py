@@ -4,11 +4,13 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import (
+    activity,
     cancellations,
     flows,
     groups,
     health,
     keys,
+    overlaps,
     refusals,
     run_once,
     topology,
@@ -19,6 +21,7 @@ from turnout.router.api.auth import require_token
 from turnout.router.api.control import (
     CONTROL,
     ONCE,
+    OVERLAPS,
     PUBLIC_URL,
     REFUSALS,
     REGISTRY,
@@ -27,6 +30,7 @@ from turnout.router.api.control import (
 )
 from turnout.router.api.problem import problems
 from turnout.router.api.standby import require_active
+from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
@@ -59,11 +63,12 @@ def make_app(
     app[REGISTRY] = registry
     app[CONTROL] = control
     app[USAGE] = Usage(client)
+    app[OVERLAPS] = Overlaps(client)
     app[REFUSALS] = Refusals(client)
     app[ONCE] = once
     app[PUBLIC_URL] = settings.public_url
     for noun in (
-        *(health, groups, flows, cancellations, keys, triggers, run_once),
+        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, run_once),
         *(topology, usage, refusals),
     ):
         app.add_routes(noun.routes)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
@@ -51,6 +52,7 @@ class Control(Protocol):
 REGISTRY = web.AppKey("registry", Registry)
 CONTROL = web.AppKey("control", Control)
 USAGE = web.AppKey("usage", Usage)
+OVERLAPS = web.AppKey("overlaps", Overlaps)
 REFUSALS = web.AppKey("refusals", Refusals)
 ONCE = web.AppKey("once", RunOnce)
 PUBLIC_URL = web.AppKey("public_url", str)

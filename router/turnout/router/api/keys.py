@@ -1,6 +1,6 @@
 """`/keys`: API keys, whose text is shown once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
 from aiohttp import web
@@ -11,11 +11,15 @@ from turnout.router.api import path
 from turnout.router.api.body import Answer, Body, Items, Name, Reason, Rotation, answer, read
 from turnout.router.api.control import REGISTRY, USAGE, settle, withdraw
 from turnout.router.api.limits import KeyLimits
-from turnout.router.registry import ApiKey, KeyChanges, KeyState, Trigger
+from turnout.router.registry import ApiKey, KeyChanges, KeyState, NewApiKey
+from turnout.router.review import Finding, review
 from turnout.router.usage import UNUSED, Activity
 from turnout.shared import ids, names
 
 routes = web.RouteTableDef()
+
+#: How far back the uses of a key are counted.
+_DAYS = 30
 
 Flows = Annotated[list[str], Field(max_length=100)]
 
@@ -28,6 +32,12 @@ class NewKey(Body):
     flows: Flows | None = None
     """Slugs of the flows that it may trigger; null: any of the group."""
     limits: KeyLimits = KeyLimits()
+
+    def value(self) -> NewApiKey:
+        """Return it, with a secret."""
+        return NewApiKey(
+            self.name, expires_at=self.expires_at, flows=self.flows, limits=self.limits.value()
+        )
 
 
 class KeyChange(Body):
@@ -67,6 +77,8 @@ class KeyAnswer(Answer):
     last_used_at: datetime | None
     calls_today: int | None
     """Since midnight UTC; null: this and the last use are not known at present."""
+    findings: list[Finding]
+    """What is to be looked at in it."""
 
     @classmethod
     def of(cls, key: ApiKey, activity: Activity, /, **more: object) -> Self:
@@ -89,6 +101,7 @@ class KeyAnswer(Answer):
                 "limits": KeyLimits.of(key.limits),
                 "effective_limits": KeyLimits.of(key.effective_limits),
                 **activity._asdict(),
+                "findings": review(key, activity, datetime.now(UTC)),
                 **more,
             }
         )
@@ -100,28 +113,23 @@ class CreatedKey(KeyAnswer):
     key: str
 
 
-class AcceptingTrigger(Answer):
-    """A trigger that accepts the key."""
+class TriggerOfKey(Answer):
+    """A trigger that accepts the key, or through which it was used."""
 
     id: str
-    flow: str
-    """The address: "group/flow"."""
-    description: str
-
-    @classmethod
-    def of(cls, trigger: Trigger) -> Self:
-        """Show which trigger it is."""
-        return cls(
-            id=trigger.id,
-            flow=trigger.address,
-            description=trigger.description,
-        )
+    flow: str | None
+    """The address: "group/flow"; null: there is no such trigger any more."""
+    description: str | None
+    accepts: bool
+    """Whether the trigger accepts the key at present."""
+    calls: int | None
+    """Accepted in the last 30 days; null: not known at present."""
 
 
 class KeyWithTriggers(KeyAnswer):
-    """A key and the triggers that accept it."""
+    """A key and the triggers that it has to do with."""
 
-    triggers: list[AcceptingTrigger]
+    triggers: list[TriggerOfKey]
 
 
 @routes.post("/api/v1/groups/{group}/keys")
@@ -140,22 +148,21 @@ async def create(request: web.Request) -> web.Response:
 async def list_of_group(request: web.Request) -> web.Response:
     """List the keys of a group."""
     keys = await request.app[REGISTRY].list_keys(path.slug(request, "group"))
-    activity = await request.app[USAGE].activity([each.id for each in keys])
-    return answer(Items(items=[KeyAnswer.of(each, activity[each.id]) for each in keys]))
+    return await _listing(request, keys)
+
+
+@routes.get("/api/v1/keys")
+async def list_all(request: web.Request) -> web.Response:
+    """List the keys of all groups."""
+    return await _listing(request, await request.app[REGISTRY].list_keys())
 
 
 @routes.get("/api/v1/keys/{id}")
 async def show(request: web.Request) -> web.Response:
-    """Show one key, and which triggers accept it."""
-    registry = request.app[REGISTRY]
-    key = await registry.key(path.identifier(request, ids.KEY))
-    triggers = await registry.list_triggers_accepting(key)
+    """Show one key, the triggers that accept it, and those through which it was used."""
+    key = await request.app[REGISTRY].key(path.identifier(request, ids.KEY))
     activity = await request.app[USAGE].activity([key.id])
-    return answer(
-        KeyWithTriggers.of(
-            key, activity[key.id], triggers=[AcceptingTrigger.of(each) for each in triggers]
-        )
-    )
+    return answer(KeyWithTriggers.of(key, activity[key.id], triggers=await _triggers(request, key)))
 
 
 @routes.patch("/api/v1/keys/{id}")
@@ -201,3 +208,29 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     key = await request.app[REGISTRY].revoke_key(key_id, body.reason)
     await withdraw(request, projection.names_of_key(key))
     return await show(request)
+
+
+async def _listing(request: web.Request, keys: list[ApiKey]) -> web.Response:
+    activity = await request.app[USAGE].activity([each.id for each in keys])
+    return answer(Items(items=[KeyAnswer.of(each, activity[each.id]) for each in keys]))
+
+
+async def _triggers(request: web.Request, key: ApiKey) -> list[TriggerOfKey]:
+    """Return what accepts a key, then what it was used for and does not accept it any more."""
+    registry = request.app[REGISTRY]
+    accepting = await registry.list_triggers_accepting(key)
+    calls = await request.app[USAGE].calls_of_key(key.id, _DAYS)
+    accepted_by = {each.id for each in accepting}
+    former = [each for each in calls or () if each not in accepted_by]
+    known = {each.id: each for each in await registry.list_triggers()}
+    return [
+        TriggerOfKey(
+            id=trigger_id,
+            flow=trigger.address if trigger else None,
+            description=trigger.description if trigger else None,
+            accepts=trigger_id in accepted_by,
+            calls=None if calls is None else calls.get(trigger_id, 0),
+        )
+        for trigger_id in [*(each.id for each in accepting), *former]
+        for trigger in [known.get(trigger_id)]
+    ]

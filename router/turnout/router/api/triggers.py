@@ -21,6 +21,7 @@ from turnout.router.api.body import (
     read,
 )
 from turnout.router.api.control import CONTROL, ONCE, PUBLIC_URL, REGISTRY, USAGE, settle, withdraw
+from turnout.router.api.keys import CreatedKey, NewKey
 from turnout.router.api.limits import TriggerLimits
 from turnout.router.api.problem import Problem
 from turnout.router.registry import Method, Trigger, TriggerChanges
@@ -40,6 +41,8 @@ class NewTrigger(Body):
     description: Description
     keys: KeyLabels | None = None
     """Ids or names of the keys of the group that it accepts; null: any."""
+    new_key: NewKey | None = None
+    """A key to make with it, which it accepts beside `keys`; without these it alone."""
     methods: tuple[Method, ...] = ("POST",)
     content_types: ContentTypes | None = None
     """The media types that it accepts, "text/*" for all of a type; null: anything."""
@@ -143,12 +146,20 @@ class TriggerAnswer(Answer):
         )
 
 
+class TriggerWithKey(TriggerAnswer):
+    """A new trigger and the key that was made with it."""
+
+    new_key: CreatedKey
+
+
 @routes.post("/api/v1/flows/{group}/{flow}/triggers")
 async def create(request: web.Request) -> web.Response:
     """Make a trigger of a flow."""
     group, flow = path.slug(request, "group"), path.slug(request, "flow")
     body = await read(request, NewTrigger)
-    trigger = await request.app[REGISTRY].create_trigger(
+    registry = request.app[REGISTRY]
+    new_key = None if body.new_key is None else body.new_key.value()
+    trigger = await registry.create_trigger(
         group,
         flow,
         description=body.description,
@@ -157,9 +168,15 @@ async def create(request: web.Request) -> web.Response:
         content_types=body.content_types,
         key_in_query=body.key_in_query,
         limits=body.limits.value(),
+        new_key=new_key,
     )
     await settle(request)
-    return answer(TriggerAnswer.of(trigger, UNUSED, request.app), status=201)
+    made = TriggerAnswer.of(trigger, UNUSED, request.app)
+    if new_key is None or trigger.keys is None:
+        return answer(made, status=201)
+    key = await registry.key(next(each.id for each in trigger.keys if each.name == new_key.name))
+    created = CreatedKey.of(key, UNUSED, key=new_key.secret.text)
+    return answer(TriggerWithKey(**made.model_dump(), new_key=created), status=201)
 
 
 @routes.get("/api/v1/flows/{group}/{flow}/triggers")

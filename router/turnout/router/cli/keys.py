@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import arguments, client, limits
+from turnout.router.cli import arguments, client, limits, overlaps
 from turnout.router.cli.arguments import Overlap, Reason, expiry
 from turnout.router.cli.limits import Burst, InFlight, Rate
 from turnout.router.cli.output import (
@@ -19,6 +19,7 @@ from turnout.router.cli.output import (
     show_table,
     usage_fields,
 )
+from turnout.router.cli.usage import trigger_of
 
 app = typer.Typer(help="API keys: reusable over all flows of their group.", no_args_is_help=True)
 
@@ -33,7 +34,15 @@ Flows = Annotated[
     ),
 ]
 
-_KEEP = "Keep the key now: it is stored nowhere and cannot be shown again."
+#: What to do about each finding.
+ADVICE = {
+    "unused": "no call in the last 30 days: revoke it if nobody needs it",
+    "never_rotated": "the same secret for more than 90 days: rotate it",
+    "expiring": "it expires within days: give it another expiry, or its callers another key",
+    "expired": "it has expired: revoke it, or give it another expiry",
+}
+
+KEEP = "Keep the key now: it is stored nowhere and cannot be shown again."
 
 
 @app.command()
@@ -82,6 +91,8 @@ def list_(group: Group, json: Json = False) -> None:
         ),
         empty=f"No keys yet: turnout key create NAME --group {group}",
     )
+    if any(each["findings"] for each in keys["items"]):
+        typer.echo(f"Some should be looked at: turnout key review --group {group}", err=True)
 
 
 @app.command()
@@ -89,7 +100,7 @@ def show(
     key_id: Id,
     json: Json = False,
 ) -> None:
-    """Show one API key, and which triggers accept it."""
+    """Show one API key, and which flows use it."""
     key = client.find().get("keys", key_id)
     if json:
         show_json(key)
@@ -97,9 +108,67 @@ def show(
     show_fields(_fields(key))
     typer.echo()
     show_table(
-        ["Accepted by", "=Trigger"],
-        ([f"{each['flow']}\n{each['description']}", each["id"]] for each in key["triggers"]),
-        empty="No trigger accepts it.",
+        ["Flow and trigger", "=Accepts it", ">30 days"],
+        (
+            [
+                f"{each['flow'] or '-'}\n{each['description'] or 'deleted'}\n{each['id']}",
+                "yes" if each["accepts"] else "no more",
+                "?" if each["calls"] is None else str(each["calls"]),
+            ]
+            for each in key["triggers"]
+        ),
+        empty="No trigger accepts it, and none was called with it.",
+    )
+    if key["old_until"]:
+        overlaps.show(client.find().get("keys", key_id, "overlap"))
+
+
+@app.command()
+def activity(
+    key_id: Id,
+    days: Annotated[int, typer.Option(min=1, help="Of how many days, today included.")] = 30,
+    json: Json = False,
+) -> None:
+    """Show what an API key was used for, day by day, and how that ended."""
+    api = client.find()
+    found = api.get("keys", key_id, "activity", days=days)
+    if json:
+        show_json(found)
+        return
+    show_table(
+        ["=Day (UTC)", "Flow and trigger", "Result", ">Calls"],
+        (
+            [day(moment_), trigger_of(item), item["result"], str(item["counts"][index])]
+            for index, moment_ in reversed(list(enumerate(found["days"])))
+            for item in found["items"]
+            if item["counts"][index]
+        ),
+        empty=f"No calls in the last {days} days.",
+    )
+
+
+@app.command()
+def review(
+    group: Annotated[str | None, typer.Option(help="Only keys of this group.")] = None,
+    json: Json = False,
+) -> None:
+    """Name the API keys that should be looked at, and say why."""
+    api = client.find()
+    keys = api.get("keys") if group is None else api.get("groups", group, "keys")
+    found = [each for each in keys["items"] if each["findings"]]
+    if json:
+        show_json({"items": found})
+        return
+    show_table(
+        ["Name, group and id", "What to do"],
+        (
+            [
+                f"{each['name']}\n{each['group']}\n{each['id']}",
+                "\n".join(ADVICE[finding] for finding in each["findings"]),
+            ]
+            for each in found
+        ),
+        empty="No key needs to be looked at.",
     )
 
 
@@ -176,7 +245,7 @@ def _show_new(key: Document, *, json: bool) -> None:
         show_json(key)
         return
     show_fields({"key": key["key"], **_fields(key)})
-    typer.echo(_KEEP, err=True)
+    typer.echo(KEEP, err=True)
 
 
 def _fields(key: Document) -> dict[str, str]:

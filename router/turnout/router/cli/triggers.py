@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import arguments, client, limits
+from turnout.router.cli import arguments, client, limits, overlaps
 from turnout.router.cli.arguments import Overlap, Reason, flow_address
+from turnout.router.cli.keys import KEEP
 from turnout.router.cli.limits import Burst, MaxBody, Rate
 from turnout.router.cli.output import (
     Document,
@@ -61,6 +62,12 @@ def create(
     *,
     description: Annotated[str, typer.Option(help="What calls it, and why.")],
     key: Keys = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Make a key that it accepts, and show it, this one time."
+        ),
+    ] = None,
     method: Methods = None,
     content_type: ContentTypes = None,
     key_in_query: KeyInQuery = None,
@@ -82,13 +89,20 @@ def create(
         body={
             "description": description,
             "keys": _keys(key),
+            "new_key": None if new_key is None else {"name": new_key},
             "methods": _methods(method),
             "content_types": content_type or None,
             "key_in_query": key_in_query,
             "limits": limits.read(rate=rate, burst=burst, max_body=max_body),
         },
     )
-    show_json(trigger) if json else _show(trigger)
+    if json:
+        show_json(trigger)
+        return
+    if new_key is not None:
+        show_fields({"key": trigger["new_key"]["key"]})
+        typer.echo(KEEP, err=True)
+    _show(trigger)
 
 
 @app.command("list")
@@ -128,8 +142,14 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one HTTP trigger, with its URL."""
-    trigger = client.find().get("triggers", trigger_id)
-    show_json(trigger) if json else _show(trigger)
+    api = client.find()
+    trigger = api.get("triggers", trigger_id)
+    if json:
+        show_json(trigger)
+        return
+    _show(trigger)
+    if trigger["old_until"]:
+        overlaps.show(api.get("triggers", trigger_id, "overlap"))
 
 
 @app.command()

@@ -18,7 +18,7 @@ from turnout.router.registry.errors import (
 from turnout.router.registry.flows import Flow, Flows, select_flows
 from turnout.router.registry.groups import Group
 from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow, select_keys
-from turnout.router.registry.keys import KeyChanges, Keys
+from turnout.router.registry.keys import KeyChanges, Keys, NewApiKey
 from turnout.router.registry.limits import Limits
 from turnout.router.registry.tokens import AdminToken, AdminTokens
 from turnout.router.registry.trigger import ChosenKey, Method, Trigger, select_triggers
@@ -38,6 +38,7 @@ __all__ = [
     "KeyState",
     "Limits",
     "Method",
+    "NewApiKey",
     "NotFound",
     "Registry",
     "RegistryError",

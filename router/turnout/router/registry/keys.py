@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -34,6 +35,18 @@ class KeyChanges(TypedDict, total=False):
     """Fields of `Limits`; None takes one away."""
 
 
+@dataclass(frozen=True)
+class NewApiKey:
+    """An API key to make."""
+
+    name: str
+    secret: keys.NewKey = field(default_factory=keys.new_key, repr=False)
+    """Its text is stored nowhere: whoever makes this object has to keep it."""
+    expires_at: datetime | None = None
+    flows: Sequence[str] | None = None
+    limits: Limits = NONE
+
+
 class Keys(Store):
     """The verbs of API keys."""
 
@@ -64,11 +77,10 @@ class Keys(Store):
                 has no such flow, or there is a burst without a rate.
             NotFound: there is no such group.
         """
+        new_key = NewApiKey(name, expires_at=expires_at, flows=flows, limits=limits)
         async with self._database.writing() as connection:
             owner = await find_group(connection, group)
-            return await insert_key(
-                connection, owner, name, expires_at=expires_at, flows=flows, limits=limits
-            )
+            return await insert_key(connection, owner, new_key), new_key.secret.text
 
     async def list_keys(self, group: str | None = None) -> list[ApiKey]:
         """Return all keys, or those of a group, oldest first.
@@ -191,37 +203,28 @@ class Keys(Store):
             return await find_key(connection, key_id)
 
 
-async def insert_key(
-    connection: AsyncConnection,
-    owner: Group,
-    name: str,
-    *,
-    expires_at: datetime | None,
-    flows: Sequence[str] | None,
-    limits: Limits,
-) -> tuple[ApiKey, str]:
+async def insert_key(connection: AsyncConnection, owner: Group, new: NewApiKey) -> ApiKey:
     """Make an API key within a transaction: see `Keys.create_key`."""
-    limits.check()
-    secret = keys.new_key()
+    new.limits.check()
     key_id = ids.new(ids.KEY)
     await store.insert(
         connection,
         models.ApiKey,
-        _taken(owner.slug, name),
+        _taken(owner.slug, new.name),
         id=key_id,
         group_id=owner.id,
-        name=_name(name),
-        prefix=secret.prefix,
-        digest=secret.digest,
+        name=_name(new.name),
+        prefix=new.secret.prefix,
+        digest=new.secret.digest,
         created_at=now(),
-        expires_at=_future(expires_at),
-        any_flow=flows is None,
-        rate=limits.rate,
-        burst=limits.burst,
-        in_flight=limits.in_flight,
+        expires_at=_future(new.expires_at),
+        any_flow=new.flows is None,
+        rate=new.limits.rate,
+        burst=new.limits.burst,
+        in_flight=new.limits.in_flight,
     )
-    await _limit_to(connection, key_id, owner.id, flows)
-    return await find_key(connection, key_id), secret.text
+    await _limit_to(connection, key_id, owner.id, new.flows)
+    return await find_key(connection, key_id)
 
 
 async def _limit_to(

@@ -13,6 +13,7 @@ from turnout.router.registry.errors import Invalid, WrongState
 from turnout.router.registry.flows import find_flow
 from turnout.router.registry.groups import Group, find_group
 from turnout.router.registry.key import ApiKey, select_keys
+from turnout.router.registry.keys import NewApiKey, insert_key
 from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.store import Store, now
 from turnout.router.registry.trigger import Method, Trigger, find_trigger, select_triggers
@@ -49,6 +50,7 @@ class Triggers(Store):
         content_types: Sequence[str] | None = None,
         key_in_query: bool = False,
         limits: Limits = NONE,
+        new_key: NewApiKey | None = None,
     ) -> Trigger:
         """Make a trigger of a flow, with a new routing key.
 
@@ -61,8 +63,11 @@ class Triggers(Store):
             content_types: the media types that it accepts; None: anything.
             key_in_query: whether the key may stand in the query string.
             limits: its own rate, burst and size of a body.
+            new_key: a key of the group to make with it, which it then accepts beside those that
+                are listed; without a list it alone.
 
         Raises:
+            Conflict: the group has a key with the name of the new one.
             Invalid: a key is none of the group's, the list of keys, methods or content types is
                 empty, one of these is no media type, or there is a burst without a rate.
             NotFound: there is no such flow.
@@ -72,6 +77,9 @@ class Triggers(Store):
         async with self._database.writing() as connection:
             target = await find_flow(connection, group, flow)
             owner = await find_group(connection, group)
+            if new_key is not None:
+                key = await insert_key(connection, owner, new_key)
+                accepts = [*(accepts or ()), key.id]
             await connection.execute(
                 insert(models.Trigger).values(
                     id=trigger_id,

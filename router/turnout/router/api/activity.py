@@ -1,0 +1,76 @@
+"""`/keys/{id}/activity`: what a key did, when, and how that ended."""
+
+from datetime import datetime
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from turnout.router import counts
+from turnout.router.api import path
+from turnout.router.api.body import Answer, answer
+from turnout.router.api.control import REFUSALS, REGISTRY, USAGE
+from turnout.router.api.selection import PartyAnswer, PartyQuery, Selection
+from turnout.router.refusals import DAYS_KEPT, HINTS
+from turnout.shared import ids
+
+routes = web.RouteTableDef()
+
+#: The result of a call that was taken; others are codes of refusals.
+_ACCEPTED = "accepted"
+
+
+class ActivityQuery(path.Query):
+    """Of which time."""
+
+    days: Annotated[int, Field(ge=1, le=DAYS_KEPT)] = 30
+    """How many, today included."""
+
+
+class ActivityItem(PartyAnswer):
+    """The calls through one trigger that had one result."""
+
+    result: str
+    """"accepted", or the code of the refusal."""
+    hint: str | None
+    counts: list[int]
+    """For each day."""
+    total: int
+
+
+class ActivityAnswer(Answer):
+    """The calls of a key in some days, the most frequent first."""
+
+    days: list[datetime]
+    """Their beginnings, in UTC, oldest first."""
+    total: int
+    items: list[ActivityItem]
+
+
+@routes.get("/api/v1/keys/{id}/activity")
+async def show(request: web.Request) -> web.Response:
+    """Count the calls of a key by trigger and result.
+
+    A call with a key that is expired or revoked is that of nobody: see `/refusals` and its prefix.
+    """
+    key = await request.app[REGISTRY].key(path.identifier(request, ids.KEY))
+    days = counts.periods("day", path.query(request, ActivityQuery).days)
+    used = await request.app[USAGE].used("day", days)
+    refused = await request.app[REFUSALS].refused(days)
+    found = [
+        *((each.trigger_id, _ACCEPTED, each.calls) for each in used if each.key_id == key.id),
+        *((each.trigger_id, each.code, each.calls) for each in refused if each.key_id == key.id),
+    ]
+    selection = await Selection.of(PartyQuery(), request.app[REGISTRY])
+    items = [
+        ActivityItem.of(
+            selection.party(trigger_id, key.id),
+            result=result,
+            hint=HINTS.get(result),
+            counts=calls,
+            total=sum(calls),
+        )
+        for trigger_id, result, calls in found
+    ]
+    items.sort(key=lambda each: each.total, reverse=True)
+    return answer(ActivityAnswer(days=days, total=sum(each.total for each in items), items=items))
