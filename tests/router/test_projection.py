@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
+from tests.support.waiting import eventually
 
 from turnout.router import topology
-from turnout.router.projection import Projection, names_of_key
+from turnout.router.entries import names_of_key
+from turnout.router.projection import Projection
 from turnout.router.registry import Limits, Registry
 from turnout.shared import keys as shared_keys
 from turnout.shared import names
@@ -140,3 +142,68 @@ async def test_what_was_withdrawn_is_not_brought_back_by_an_earlier_snapshot(
     assert await projection.is_complete()
     await projection.write(await registry.snapshot())
     assert await redis.get(names.auth_key(key.digest)) is None
+
+
+async def test_a_registry_that_has_not_changed_is_not_read_again(registry: Registry) -> None:
+    await registry.create_group("crm")
+    first = await registry.snapshot()
+    assert await registry.snapshot() is first
+    await registry.ensure_admin_token(shared_keys.new_key(shared_keys.ADMIN_TOKEN).text)
+    assert await registry.snapshot() is first, "nothing follows from admin tokens"
+    await registry.create_key("crm", "CRM")
+    second = await registry.snapshot()
+    assert second.revision > first.revision
+    assert [key.name for key in second.keys] == ["CRM"]
+
+
+async def test_a_new_router_leaves_alone_what_the_cache_has_already(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    kept, _ = await registry.create_key("crm", "Kept")
+    lost, _ = await registry.create_key("crm", "Lost")
+    await Projection(redis).write(await registry.snapshot())
+    await redis.delete(names.auth_key(lost.digest))
+    await redis.set(names.auth_key("stranger"), b"")
+    await redis.config_resetstat()
+    await Projection(redis).write(await registry.snapshot())
+    assert await _key(redis, lost.digest)
+    assert await _key(redis, kept.digest)
+    assert not await redis.exists(names.auth_key("stranger"))
+    stats = await redis.info("commandstats")
+    assert stats["cmdstat_mset"]["calls"] == 1
+    assert stats["cmdstat_del"]["calls"] == 2, "the stranger and the marker"
+
+
+async def test_a_router_that_lost_its_lease_without_noticing_writes_nothing(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    key, _ = await registry.create_key("crm", "CRM")
+    before, after = Projection(redis, lambda: 1), Projection(redis, lambda: 2)
+    await before.write(await registry.snapshot())
+    await after.write(await registry.snapshot())
+    epoch = await redis.get(names.AUTH_EPOCH)
+    await redis.delete(names.auth_key(key.digest))  # as if it had been revoked
+    for _ in range(2):
+        await before.write(await registry.snapshot())
+    assert not await redis.exists(names.auth_key(key.digest))
+    assert await redis.get(names.AUTH_EPOCH) == epoch
+    assert await after.is_complete()
+
+
+async def test_when_an_overlap_ends_the_registry_is_read_again(
+    registry: Registry, redis: Redis
+) -> None:
+    await registry.create_group("crm")
+    key, _ = await registry.create_key("crm", "CRM")
+    await registry.rotate_key(key.id, timedelta(seconds=0.3))
+    projection = Projection(redis)
+    await projection.write(await registry.snapshot())
+    assert await redis.exists(names.auth_key(key.digest)) == 1
+
+    async def gone() -> bool:
+        await projection.write(await registry.snapshot())
+        return not await redis.exists(names.auth_key(key.digest))
+
+    await eventually(gone, 5, "the record of the old secret is gone")

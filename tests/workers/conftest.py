@@ -36,7 +36,7 @@ def topology_of(*addresses: str) -> Topology:
         Flow("flw", "grp", *names.flow_address(address), "", datetime.now(UTC))
         for address in addresses
     ]
-    return topology.of(Snapshot(tuple(flows), (), ()), load(RouterSettings))
+    return topology.of(Snapshot(0, tuple(flows), (), ()), load(RouterSettings))
 
 
 class Collector(Channel):

@@ -33,6 +33,8 @@ logger = log.get(__name__)
 _BROKER_INTERVAL = 5.0
 _CACHE_INTERVAL = 0.5
 _WORKERS_INTERVAL = 1.0
+#: How much longer the pause between two looks at the broker is than a look, at least.
+_REST = 5
 
 _TEMPORARY = (BrokerError, DatabaseUnavailable, *cache.ERRORS)
 
@@ -61,12 +63,15 @@ class Control:
         self._client = client
         self._management = management
         self._lease = lease
-        self._projection = Projection(client)
+        self._projection = Projection(client, lambda: lease.epoch)
         self._stale = Stale()
         self._link: Link | None = None
         self._host = 0
         self._live: frozenset[str] = frozenset()
-        self._lock = asyncio.Lock()
+        self._wanted = Topology()
+        self._reconciled: Snapshot | None = None
+        """What the broker was last found, or made, to be like."""
+        self._declaring = asyncio.Lock()
         self._projecting = asyncio.Lock()
         self._settled = False
 
@@ -99,9 +104,7 @@ class Control:
         Raises:
             BrokerError: the broker cannot be reached.
         """
-        async with self._lock:
-            declared = await self._reconcile(await self._registry.snapshot())
-        return declared.listed()
+        return (await self._reconcile()).listed()
 
     async def settle(self, timeout: float) -> None:
         """Bring broker and cache in line now, if that works within `timeout` seconds.
@@ -111,8 +114,7 @@ class Control:
         try:
             async with asyncio.timeout(timeout):
                 await self._project()
-                async with self._lock:
-                    await self._reconcile(await self._registry.snapshot())
+                await self._reconcile()
                 await self._project()
         except _TEMPORARY as error:
             logger.warning("not settled yet", reason=str(error) or type(error).__name__)
@@ -132,7 +134,7 @@ class Control:
             BrokerError: the broker cannot be reached, or refuses.
         """
         wanted = Topology(bindings=frozenset(bindings))
-        async with self._lock:
+        async with self._declaring:
             declared = await declare(await self._connected(), wanted)
         if declared != wanted:
             raise BrokerError("the queue of the flow does not exist yet")
@@ -141,14 +143,16 @@ class Control:
         """Repair the topology for ever."""
         await check_eviction_when_possible(self._client)
         backoff = Backoff(0.2, _BROKER_INTERVAL)
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
-                async with self._lock:
-                    await self._reconcile(await self._registry.snapshot())
+                await self._reconcile()
                 await self._project()
                 self._settled = True
                 backoff.reset()
-                await asyncio.sleep(_BROKER_INTERVAL)
+                # A broker with very many bindings takes its time to list them.
+                await asyncio.sleep(max(_BROKER_INTERVAL, _REST * (loop.time() - began)))
             except _TEMPORARY as error:
                 logger.warning("reconciling failed", reason=str(error) or type(error).__name__)
                 await asyncio.sleep(backoff.delay())
@@ -193,38 +197,59 @@ class Control:
         if self._link is not None:
             await self._link.close()
 
-    async def _reconcile(self, snapshot: Snapshot) -> Topology:
+    async def _reconcile(self) -> Topology:
         """Declare what is missing and note which triggers are live; return what was declared."""
-        present = await self._survey()
-        wanted = topology.of(snapshot, self._settings)
-        missing = wanted.without(present)
-        declared = Topology()
-        if missing:
-            try:
-                declared = await declare(await self._connected(), missing)
-            except BrokerError:
-                self._live = frozenset()  # nothing is known to exist
-                raise
-            logger.info(
-                "topology declared",
-                exchanges=len(declared.exchanges),
-                queues=len(declared.queues),
-                bindings=len(declared.bindings),
-            )
-        if stale := self._stale.due(present.bindings, wanted.bindings, time.monotonic()):
+        async with self._declaring:
+            snapshot = await self._registry.snapshot()
+            if snapshot is not self._reconciled:
+                self._wanted = topology.of(snapshot, self._settings)
+            present = await self._survey()
+            missing = self._wanted.without(present)
+            await self._remove_stale(present)
+            if not missing and snapshot is self._reconciled:
+                return missing
+            declared = await self._declare(missing)
+            await self._note_live(snapshot, present.bindings | declared.bindings)
+            self._reconciled = snapshot
+        return declared
+
+    async def _declare(self, missing: Topology) -> Topology:
+        """Declare something and return what the broker took of it."""
+        if not missing:
+            return missing
+        self._lease.require()
+        try:
+            declared = await declare(await self._connected(), missing)
+        except BrokerError:
+            self._live, self._reconciled = frozenset(), None  # nothing is known to exist
+            raise
+        logger.info(
+            "topology declared",
+            exchanges=len(declared.exchanges),
+            queues=len(declared.queues),
+            bindings=len(declared.bindings),
+        )
+        return declared
+
+    async def _remove_stale(self, present: Topology) -> None:
+        """Remove the bindings that nothing asks for any more."""
+        stale = self._stale.due(present.bindings, self._wanted.bindings, time.monotonic())
+        if stale:
+            self._lease.require()
             await unbind(await self._connected(), stale)
             logger.info("stale bindings removed", bindings=len(stale))
-        there = present.together_with(declared)
+
+    async def _note_live(self, snapshot: Snapshot, bindings: frozenset[Binding]) -> None:
+        """Note which triggers have all of their bindings."""
         live = [
             trigger
             for trigger in snapshot.triggers
-            if there.bindings.issuperset(topology.bindings_of(trigger))
+            if bindings.issuperset(topology.bindings_of(trigger))
         ]
         self._live = frozenset(trigger.id for trigger in live)
         await self._registry.mark_live(
             [trigger.id for trigger in live if trigger.live_since is None]
         )
-        return declared
 
     async def _survey(self) -> Topology:
         """Look at the broker; without its management API, declare everything each time."""

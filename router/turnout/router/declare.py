@@ -1,6 +1,7 @@
 """Making the broker match a topology. Safe to repeat: what exists stays as it is."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 
 from pamqp import commands
@@ -15,6 +16,9 @@ logger = log.get(__name__)
 
 #: How many declarations are under way at once: the broker answers them in order.
 _PIPELINE = 256
+
+#: Seconds between two lines about how far a large topology is.
+_TELL = 2.0
 
 Item = Exchange | Queue | Binding
 
@@ -34,11 +38,16 @@ async def declare(link: Link, topology: Topology) -> Topology:
         LinkClosed: the connection was lost.
     """
     declared: list[Item] = []
+    total = len(topology.exchanges) + len(topology.queues) + len(topology.bindings)
+    told = time.monotonic()
     # Bindings need their ends, and an exchange its alternate; the broker takes that in any order.
     for items in (topology.exchanges, topology.queues, topology.bindings):
         ordered: Sequence[Item] = list(items)
         for begin in range(0, len(ordered), _PIPELINE):
             declared += await _declare_some(link, ordered[begin : begin + _PIPELINE])
+            if time.monotonic() - told > _TELL:
+                told = time.monotonic()
+                logger.info("topology is being declared", done=len(declared), of=total)
     return Topology(
         frozenset(each for each in declared if isinstance(each, Exchange)),
         frozenset(each for each in declared if isinstance(each, Queue)),

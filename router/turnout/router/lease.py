@@ -77,9 +77,17 @@ class Lease:
         Raises:
             LeaseLost: this router is not the active one.
         """
+        self.require()
+        return self._epoch
+
+    def require(self) -> None:
+        """Make sure that this router is the active one, as far as it can know by itself.
+
+        Raises:
+            LeaseLost: it is not.
+        """
         if not self.held:
             raise LeaseLost("this router is not the active one")
-        return self._epoch
 
     async def acquire(self) -> None:
         """Wait until nobody else holds it, and take it."""

@@ -4,150 +4,64 @@ The epoch is the promise that everything is there. It is written last, and only 
 flushed meanwhile: a marker, set before the first record, must still stand. It is another one after
 each change: a cache that was set back to an earlier state, by a restored backup or a replica that
 lagged behind, is known by it and filled again.
+
+Epoch and marker begin with the number of the lease under which they were written, and Redis itself
+checks them with each write: a router that has lost its lease without noticing writes nothing.
 """
 
+import asyncio
 import secrets
-from collections.abc import Collection, Mapping
-from datetime import datetime
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 
 from redis.asyncio import Redis
 
-from turnout.router.registry import ApiKey, Snapshot, Trigger
-from turnout.shared import log, names, notices
+from turnout.router.entries import PATTERNS, Notice, notices_of, records_of
+from turnout.router.registry import Snapshot
+from turnout.shared import log, names
 from turnout.shared.errors import SettingsError
-from turnout.shared.notices import EVERY_RUN, FlowRecord, Pause
-from turnout.shared.records import KeyRecord, TriggerRecord
 
 logger = log.get(__name__)
 
-#: Commands in one round trip.
-_CHUNK = 1000
+Entry = bytes | Notice
 
-#: An entry of the cache: a string, or the fields of a hash.
-Entry = bytes | Mapping[str, bytes]
+#: Entries that are looked at before others get their turn.
+_CHUNK = 500
 
-#: All that is written here and nowhere else.
-_OURS = (
-    *(f"{prefix}*" for prefix in (names.AUTH_KEY_PREFIX, names.AUTH_TRIGGER_PREFIX)),
-    *(f"{names.CANCELLED_PREFIX}*", names.FLOWS, names.PAUSED),
-)
+#: Seconds between two lines about how far a large projection is.
+_TELL = 2.0
 
+# KEYS: the guard. ARGV: what it must hold, how many pairs follow, the pairs, names to delete.
+_WRITE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+local pairs = 2 * tonumber(ARGV[2])
+if pairs > 0 then redis.call('mset', unpack(ARGV, 3, 2 + pairs)) end
+if #ARGV > 2 + pairs then redis.call('del', unpack(ARGV, 3 + pairs)) end
+return 1
+"""
+# KEYS: the guard, a hash. ARGV: what the guard must hold, all fields and values of the hash.
+_WRITE_HASH = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[2])
+for at = 2, #ARGV, 2 do redis.call('hset', KEYS[2], ARGV[at], ARGV[at + 1]) end
+return 1
+"""
+# KEYS: marker, epoch. ARGV: the marker, the number of the lease in it.
+_BEGIN = """
+for _, key in ipairs(KEYS) do
+  local lease = string.match(redis.call('get', key) or '', '^(%d+)-')
+  if lease and tonumber(lease) > tonumber(ARGV[2]) then return 0 end
+end
+redis.call('set', KEYS[1], ARGV[1])
+return 1
+"""
 _FINISH = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[2], ARGV[1])
 redis.call('del', KEYS[1])
 return 1
 """
-
-
-def entries(snapshot: Snapshot) -> dict[str, Entry]:
-    """Return all cache entries that follow from the registry, by name."""
-    return {**_records(snapshot), **_notices(snapshot)}
-
-
-def _records(snapshot: Snapshot) -> dict[str, bytes]:
-    """Return the records that ingress reads.
-
-    A revoked key has none. A trigger has one from the moment its queue and binding were seen at
-    the broker, so that no call comes before its flow can receive it. While a secret or a routing
-    key is being replaced, the old one has an entry of its own, which ends by itself.
-    """
-    found: dict[str, bytes] = {}
-    for key in snapshot.keys:
-        if key.revoked_at is None:
-            found |= _of_key(key)
-    for trigger in snapshot.triggers:
-        if trigger.live_since is not None:
-            found |= _of_trigger(trigger)
-    return found
-
-
-def _notices(snapshot: Snapshot) -> dict[str, Entry]:
-    """Return the hashes that workers read; a hash without a field does not exist."""
-    found: dict[str, dict[str, bytes]] = {
-        names.FLOWS: {
-            flow.address: FlowRecord(flow.ordered_by, flow.partitions, flow.run_limit).encode()
-            for flow in snapshot.flows
-        },
-        names.PAUSED: {
-            flow.address: Pause(flow.paused_reason or "", flow.paused_at.timestamp()).encode()
-            for flow in snapshot.flows
-            if flow.paused_at is not None
-        },
-    }
-    for each in snapshot.cancellations:
-        found.setdefault(names.cancelled(each.address), {})[each.run] = (
-            notices.cancelled_until(int(each.created_at.timestamp() * 1e9), each.reason)
-            if each.run == EVERY_RUN
-            else notices.cancelled_run(each.reason)
-        )
-    return {name: fields for name, fields in found.items() if fields}
-
-
-def names_of_key(key: ApiKey) -> list[str]:
-    """Return the names of all entries that a key has, or has had since it was last rotated."""
-    return [names.auth_key(digest) for digest in (key.digest, key.old_digest) if digest]
-
-
-def names_of_trigger(trigger: Trigger) -> list[str]:
-    """Return the names of all entries that a trigger has, or has had since it was last rotated."""
-    routing_keys = (trigger.routing_key, trigger.old_routing_key)
-    return [names.auth_trigger(each) for each in routing_keys if each]
-
-
-def _of_key(key: ApiKey) -> dict[str, bytes]:
-    record = KeyRecord(
-        key_id=key.id,
-        group_id=key.group_id,
-        expires_at=_timestamp(key.expires_at),
-        rate=key.effective_limits.rate,
-        burst=key.effective_limits.burst,
-        in_flight=key.effective_limits.in_flight,
-        flow_ids=key.flow_ids,
-    )
-    entries = {names.auth_key(key.digest): record.encode()}
-    if key.old_digest and key.old_until and key.overlaps:
-        old = record._replace(
-            expires_at=_timestamp(min(filter(None, (key.old_until, key.expires_at)))),
-            old_since=_timestamp(key.rotated_at),
-        )
-        entries[names.auth_key(key.old_digest)] = old.encode()
-    return entries
-
-
-def _of_trigger(trigger: Trigger) -> dict[str, bytes]:
-    record = TriggerRecord(
-        trigger_id=trigger.id,
-        flow_id=trigger.flow_id,
-        group_id=trigger.group_id,
-        group=trigger.group,
-        flow=trigger.flow,
-        methods=trigger.methods,
-        enabled=trigger.enabled,
-        key_ids=trigger.key_ids,
-        key_in_query=trigger.key_in_query,
-        rate=trigger.effective_limits.rate,
-        burst=trigger.effective_limits.burst,
-        max_body_bytes=trigger.effective_limits.max_body_bytes,
-        content_types=trigger.content_types,
-    )
-    entries = {}
-    for routing_key in trigger.routing_keys:
-        own = record
-        if routing_key != trigger.routing_key:
-            own = own._replace(
-                old_since=_timestamp(trigger.rotated_at), expires_at=_timestamp(trigger.old_until)
-            )
-        if trigger.moved:
-            own = own._replace(route=trigger.route(routing_key))
-        entries[names.auth_trigger(routing_key)] = own.encode()
-    return entries
-
-
-def _timestamp(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
-
-
 _ADVANCE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2])
@@ -160,12 +74,17 @@ class Projection:
 
     Args:
         client: the cache.
+        lease: gives the number of our lease: a router that had an earlier one, and does not know
+            that it lost it, writes nothing over what we have written.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, lease: Callable[[], int] = lambda: 0) -> None:
         self._client = client
-        self._written: dict[str, Entry] | None = None  # None: not known, so all is written
-        self._epoch = b""
+        self._lease = lease
+        # What was written: None, not known, so all is compared with the cache.
+        self._written: dict[str, Entry] | None = None
+        self._snapshot: Snapshot | None = None
+        self._epoch = ""
         self._withdrawn: set[str] = set()
 
     async def is_complete(self) -> bool:
@@ -177,24 +96,24 @@ class Projection:
         return self._written is not None and await self._is_ours()
 
     async def write(self, snapshot: Snapshot) -> None:
-        """Bring the cache in line: what changed since the last time, or everything.
+        """Bring the cache in line: what changed since the last time, or what it has otherwise.
 
         Raises:
-            redis.RedisError, OSError: the cache does not answer; the next call writes everything.
+            LeaseLost: this router is not the active one.
+            redis.RedisError, OSError: the cache does not answer; the next call compares everything.
         """
-        wanted = entries(snapshot)
-        written, self._written = self._written, None
-        if written is not None and await self._is_ours():
-            complete = await self._change(
-                {name: entry for name, entry in wanted.items() if written.get(name) != entry},
-                [name for name in written if name not in wanted],
-            )
+        if await self.is_complete():
+            if snapshot is self._snapshot:
+                return
+            written = self._written or {}
+            self._written = None
+            wanted = await self._change(snapshot, written)
         else:
-            complete = await self._fill(wanted)
-        if complete:
-            self._written = wanted
-        else:
-            logger.warning("the cache was flushed while it was written; it is filled again")
+            self._written = None
+            wanted = await self._fill(snapshot)
+        self._written, self._snapshot = wanted, snapshot
+        if wanted is None:
+            logger.warning("the cache was changed while it was written; it is filled again")
 
     async def withdraw(self, entries: Collection[str]) -> None:
         """Remove records at once and for ever, without waiting for a write that is under way.
@@ -205,60 +124,126 @@ class Projection:
             redis.RedisError, OSError: the cache does not answer; the next write removes them.
         """
         self._withdrawn.update(entries)
-        await self._delete(list(entries))
+        await self._client.delete(*entries)
 
     async def _is_ours(self) -> bool:
-        return await self._client.get(names.AUTH_EPOCH) == self._epoch
+        return await self._client.get(names.AUTH_EPOCH) == self._epoch.encode()
 
-    async def _change(self, changed: dict[str, Entry], gone: list[str]) -> bool:
-        """Write what changed, then another epoch; tell whether the cache stood all that time."""
-        if not changed and not gone:
-            return True
-        await self._set(changed)
-        await self._delete(gone)
-        before, self._epoch = self._epoch, secrets.token_hex(8).encode()
-        advanced = await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, before, self._epoch)
-        return bool(advanced)
-
-    async def _fill(self, wanted: dict[str, Entry]) -> bool:
-        """Write everything, remove what does not belong, then promise that it is complete.
+    async def _change(
+        self, snapshot: Snapshot, written: dict[str, Entry]
+    ) -> dict[str, Entry] | None:
+        """Write what changed, then another epoch.
 
         Returns:
-            Whether it is: the cache was not flushed meanwhile.
+            What the cache holds now; None if it was flushed or set back meanwhile.
         """
-        marker = secrets.token_hex(8).encode()
-        await self._client.set(names.AUTH_FILLING, marker)
-        await self._set(wanted)
+        wanted: dict[str, Entry] = {}
+        changed = False
+        for portion in _portions(snapshot):
+            wanted |= portion
+            different = {name: each for name, each in portion.items() if written.get(name) != each}
+            if different:
+                changed = True
+                if not await self._put(names.AUTH_EPOCH, self._epoch, different):
+                    return None
+            await asyncio.sleep(0)
+        for name, notice in notices_of(snapshot).items():
+            wanted[name] = notice
+            if written.get(name) != notice:
+                changed = True
+                if not await self._put_hash(names.AUTH_EPOCH, self._epoch, name, notice):
+                    return None
+        gone = [name for name in written if name not in wanted]
+        if not await self._put(names.AUTH_EPOCH, self._epoch, {}, gone):
+            return None
+        if changed or gone:
+            before, self._epoch = self._epoch, self._new_epoch()
+            if not await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, before, self._epoch):
+                return None
+        return wanted
+
+    async def _fill(self, snapshot: Snapshot) -> dict[str, Entry] | None:
+        """Write what the cache lacks, remove what does not belong, promise that it is complete.
+
+        What is there already is left alone: ingress goes on knowing it.
+
+        Returns:
+            What the cache holds now; None if it was flushed meanwhile, or another router fills it.
+        """
+        began = told = time.monotonic()
+        marker = self._new_epoch()
+        places = (names.AUTH_FILLING, names.AUTH_EPOCH)
+        if not await self._client.eval(_BEGIN, 2, *places, marker, self._lease()):
+            return None
+        wanted: dict[str, Entry] = {}
+        missing = 0
+        for portion in _portions(snapshot):
+            wanted |= portion
+            present = await self._client.mget(list(portion))
+            lacking = {
+                name: entry
+                for (name, entry), there in zip(portion.items(), present, strict=True)
+                if there != entry
+            }
+            missing += len(lacking)
+            if not await self._put(names.AUTH_FILLING, marker, lacking):
+                return None
+            if time.monotonic() - told > _TELL:
+                told = time.monotonic()
+                logger.info("cache is being filled", records=len(wanted))
+        for name, notice in notices_of(snapshot).items():
+            wanted[name] = notice
+            if not await self._put_hash(names.AUTH_FILLING, marker, name, notice):
+                return None
         stale = [
             name
-            for pattern in _OURS
+            for pattern in PATTERNS
             async for found in self._client.scan_iter(match=pattern, count=_CHUNK)
             if (name := found.decode()) not in wanted
         ]
-        await self._delete(stale)
-        finished = await self._client.eval(_FINISH, 2, names.AUTH_FILLING, names.AUTH_EPOCH, marker)
-        if finished:
-            self._epoch = marker
-            logger.info("cache filled", records=len(wanted), removed=len(stale))
-        return bool(finished)
+        if not await self._put(names.AUTH_FILLING, marker, {}, stale):
+            return None
+        if not await self._client.eval(_FINISH, 2, *places, marker):
+            return None
+        self._epoch = marker
+        logger.info(
+            "cache filled",
+            records=len(wanted),
+            written=missing,
+            removed=len(stale),
+            seconds=round(time.monotonic() - began, 2),
+        )
+        return wanted
 
-    async def _set(self, changed: dict[str, Entry]) -> None:
-        strings = [(name, each) for name, each in changed.items() if isinstance(each, bytes)]
-        for begin in range(0, len(strings), _CHUNK):
-            some = dict(strings[begin : begin + _CHUNK])
-            await self._client.mset(some)
-            await self._delete([name for name in some if name in self._withdrawn])
-        for name, each in changed.items():
-            if not isinstance(each, bytes):
-                # In one transaction: nobody reads a hash that is half written.
-                async with self._client.pipeline() as pipe:
-                    pipe.delete(name)
-                    pipe.hset(name, items=[part for pair in each.items() for part in pair])
-                    await pipe.execute()
+    async def _put(
+        self, guard: str, held: str, entries: dict[str, bytes], gone: Sequence[str] = ()
+    ) -> bool:
+        """Write and delete entries, unless the guard has changed; tell whether it has not."""
+        words = [word for pair in entries.items() for word in pair]
+        for begin in range(0, max(len(gone), 1), _CHUNK):
+            some = gone[begin : begin + _CHUNK]
+            if (words or some) and not await self._client.eval(
+                _WRITE, 1, guard, held, len(words) // 2, *words, *some
+            ):
+                return False
+            words = []
+        if late := self._withdrawn & entries.keys():
+            await self._client.delete(*late)
+        return True
 
-    async def _delete(self, gone: list[str]) -> None:
-        for begin in range(0, len(gone), _CHUNK):
-            await self._client.delete(*gone[begin : begin + _CHUNK])
+    async def _put_hash(self, guard: str, held: str, name: str, notice: Notice) -> bool:
+        """Write all of a hash at once, unless the guard has changed; tell whether it has not."""
+        words = [word for pair in notice.items() for word in pair]
+        return bool(await self._client.eval(_WRITE_HASH, 2, guard, name, held, *words))
+
+    def _new_epoch(self) -> str:
+        return f"{self._lease()}-{secrets.token_hex(8)}"
+
+
+def _portions(snapshot: Snapshot) -> Iterator[dict[str, bytes]]:
+    records = records_of(snapshot)
+    while portion := dict(islice(records, _CHUNK)):
+        yield portion
 
 
 async def check_eviction(client: Redis) -> None:

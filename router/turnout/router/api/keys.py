@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
-from turnout.router import projection
+from turnout.router import entries
 from turnout.router.api import path
 from turnout.router.api.body import Answer, Body, Items, Name, Reason, Rotation, answer, read
 from turnout.router.api.control import REGISTRY, USAGE, settle, withdraw
@@ -206,7 +206,7 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     key_id = path.identifier(request, ids.KEY)
     body = await read(request, Reason)
     key = await request.app[REGISTRY].revoke_key(key_id, body.reason)
-    await withdraw(request, projection.names_of_key(key))
+    await withdraw(request, entries.names_of_key(key))
     return await show(request)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from aiohttp import web
 from pydantic import Field
 
-from turnout.router import projection, topology
+from turnout.router import entries, topology
 from turnout.router.api import path
 from turnout.router.api.body import (
     Answer,
@@ -289,7 +289,7 @@ async def delete(request: web.Request) -> web.Response:
     if not query.confirm:
         raise await _unconfirmed(request, trigger)
     await registry.delete_trigger(trigger.id)
-    await withdraw(request, projection.names_of_trigger(trigger))
+    await withdraw(request, entries.names_of_trigger(trigger))
     return web.Response(status=204)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import NotFound
 from turnout.router.registry.limits import Limits
-from turnout.router.registry.store import now
+from turnout.router.registry.store import now, rows
 
 KeyState = Literal["active", "expiring", "expired", "rotating", "revoked"]
 
@@ -136,8 +136,8 @@ async def select_keys(
     scopes = defaultdict(list)
     for key_id, *flow in await connection.execute(_SCOPES.where(*conditions)):
         scopes[key_id].append(ScopedFlow(*flow))
-    rows = await connection.execute(_KEYS.where(*conditions))
-    return [_key(scopes, **row) for row in rows.mappings()]
+    found = rows(connection, _KEYS.where(*conditions))
+    return [_key(scopes, **row) async for row in found]
 
 
 async def find_key(connection: AsyncConnection, key_id: str, *, lock: bool = False) -> ApiKey:

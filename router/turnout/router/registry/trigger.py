@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import NotFound
 from turnout.router.registry.limits import Limits
-from turnout.router.registry.store import now
+from turnout.router.registry.store import now, rows
 from turnout.shared import names
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -138,8 +138,8 @@ async def select_triggers(
     chosen = defaultdict(list)
     for trigger_id, *key in await connection.execute(_CHOSEN.where(*conditions)):
         chosen[trigger_id].append(ChosenKey(*key))
-    rows = await connection.execute(_TRIGGERS.where(*conditions))
-    return [_trigger(chosen, **row) for row in rows.mappings()]
+    found = rows(connection, _TRIGGERS.where(*conditions))
+    return [_trigger(chosen, **row) async for row in found]
 
 
 async def find_trigger(
