@@ -5,7 +5,9 @@ from typing import Any
 
 from turnout.shared import ids
 from turnout.shared.envelope import Envelope
-from turnout.workers import Event
+from turnout.workers import Context, Event
+from turnout.workers.once import Marks
+from turnout.workers.resources import Resources
 
 EXAMPLE = Envelope(
     event_id="evt_019a0000000070008000000000000001",
@@ -45,3 +47,13 @@ def new_envelope(address: str, **fields: Any) -> Envelope:
 def event(*, redelivered: bool = False, **fields: Any) -> Event:
     """Make an event with some fields of its envelope."""
     return Event(EXAMPLE._replace(**fields), redelivered=redelivered)
+
+
+def context(*, redelivered: bool = False, **fields: Any) -> Context:
+    """Make the context of an attempt, without resources and without a cache."""
+    return Context(
+        EXAMPLE._replace(**fields),
+        Resources({}, "there are none in this test"),
+        Marks("redis://127.0.0.1:1/0"),
+        redelivered=redelivered,
+    )

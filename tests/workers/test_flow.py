@@ -1,12 +1,14 @@
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.workers.making import event
 
+from turnout import workers
 from turnout.shared.errors import FlowError
-from turnout.workers import Event, flow
+from turnout.workers import Context, Event, flow
 from turnout.workers.flow import declared
 
 
@@ -20,7 +22,7 @@ def test_a_flow_stays_a_function_that_can_be_called() -> None:
     assert found is not None
     assert (found.address, found.queue) == ("demo/hello", "turnout.flow.demo.hello")
     assert (found.retries, found.backoff, found.timeout) == (5, 2.5, 30)
-    assert not found.is_async
+    assert found.executor == "thread"
     assert found.source.startswith(__file__)
 
 
@@ -30,8 +32,50 @@ def test_an_async_function_is_known_as_such() -> None:
 
     found = declared(hello)
     assert found is not None
-    assert found.is_async
+    assert found.executor == "loop"
     assert (found.retries, found.backoff, found.timeout) == (3, 1.0, None)
+    assert (found.concurrency, found.version) == (None, "")
+
+
+def _computes(event: Event) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "default", "limit"),
+    [
+        (_computes, {}, 10, 10),
+        (_computes, {}, 100, 32),
+        (_computes, {"concurrency": 50}, 100, 50),
+        (_computes, {"executor": "process"}, 100, len(os.sched_getaffinity(0))),
+        (_computes, {"executor": "process", "concurrency": 7}, 100, 7),
+    ],
+)
+def test_its_author_or_else_the_worker_says_how_many_runs_are_in_progress(
+    function: Callable[[Event], Any], options: dict[str, Any], default: int, limit: int
+) -> None:
+    def same(event: Event) -> None: ...
+
+    same.__qualname__ = function.__qualname__
+    found = declared(flow("demo/hello", **options)(same))
+    assert found is not None
+    assert found.limit(default) == limit
+
+
+def test_a_flow_may_take_the_context_too() -> None:
+    def takes(event: Event, context: Context) -> None: ...
+
+    def takes_by_text(event: Event, anything: "workers.Context") -> None: ...
+
+    def takes_untold(event, context): ...  # type: ignore[no-untyped-def]
+
+    def takes_none(event: Event, dry_run: bool = False) -> None: ...
+
+    for function, takes_context in (
+        *((takes, True), (takes_by_text, True), (takes_untold, True), (takes_none, False)),
+    ):
+        found = declared(flow("demo/hello")(function))
+        assert found is not None
+        assert found.takes_context is takes_context
 
 
 @pytest.mark.parametrize("value", [None, 1, print, Event, declared])
@@ -48,6 +92,9 @@ def test_anything_else_is_no_flow(value: object) -> None:
         ("demo/hello", {"retries": -1}, "retries is -1"),
         ("demo/hello", {"backoff": 0}, "backoff is 0"),
         ("demo/hello", {"timeout": 0.0}, "timeout is 0.0"),
+        ("demo/hello", {"concurrency": 0}, "concurrency is 0"),
+        ("demo/hello", {"version": "a b"}, "version is 'a b'"),
+        ("demo/hello", {"executor": "fiber"}, "executor is 'fiber'"),
     ],
 )
 def test_what_cannot_work_is_refused(address: str, options: dict[str, Any], message: str) -> None:
@@ -77,9 +124,9 @@ def _keyword(*, event: Event) -> None: ...
     [
         (_generator, "_generator is a generator"),
         (_async_generator, "_async_generator is a generator"),
-        (_no_argument, "_no_argument must be callable with one argument"),
-        (_two_arguments, "_two_arguments must be callable with one argument"),
-        (_keyword, "_keyword must be callable with one argument"),
+        (_no_argument, "_no_argument must take the event"),
+        (_two_arguments, "_two_arguments must take the event"),
+        (_keyword, "_keyword must take the event"),
         (Event, "stands above a function, not <class"),
     ],
 )
@@ -88,6 +135,18 @@ def test_a_function_that_cannot_be_a_flow_is_refused(
 ) -> None:
     with pytest.raises(FlowError, match=message):
         flow("demo/hello")(function)
+
+
+async def _asynchronous(event: Event) -> None: ...
+
+
+def test_what_cannot_run_in_a_process_is_refused() -> None:
+    def inner(event: Event) -> None: ...
+
+    with pytest.raises(FlowError, match="_asynchronous is an `async def`"):
+        flow("demo/hello", executor="process")(_asynchronous)
+    with pytest.raises(FlowError, match="inner is inside another function"):
+        flow("demo/hello", executor="process")(inner)
 
 
 def test_a_function_is_one_flow() -> None:

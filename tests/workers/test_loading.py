@@ -94,7 +94,10 @@ def test_a_flow_that_another_one_would_hide_by_its_name_is_not_lost(
         ("import nowhere_to_be_found", "mistaken.py:1: ModuleNotFoundError: No module named"),
         ("import sys\nsys.exit(3)", "mistaken.py:2: SystemExit: 3"),
         (HELLO.replace("demo/hello", "hello"), "mistaken.py:3: flow 'hello' has no group"),
-        (HELLO.replace("(event)", "()"), "mistaken.py:3: flow demo/hello: hello must be callable"),
+        (
+            HELLO.replace("(event)", "()"),
+            "mistaken.py:3: flow demo/hello: hello must take the event",
+        ),
     ],
 )
 def test_an_error_names_the_module_the_line_and_the_mistake(

@@ -8,7 +8,7 @@ from turnout.workers.flow import Flow
 
 
 def make_flow(*, retries: int = 100, backoff: float = 1.0) -> Flow:
-    return Flow("demo", "hello", print, False, retries, backoff, None, "here:1")
+    return Flow("demo", "hello", print, "here:1", retries=retries, backoff=backoff)
 
 
 def delays(flow: Flow, attempt: int) -> list[int]:
@@ -46,15 +46,6 @@ def test_all_delays_below_the_limit_occur() -> None:
     drawn = {policy.delay(make_flow(), 4) for _ in range(500)}
 
     assert drawn == {1, 2, 3, 5, 8}
-
-
-@pytest.mark.parametrize(("retries", "last"), [(0, 1), (3, 4)])
-def test_after_the_last_attempt_there_is_no_delay(retries: int, last: int) -> None:
-    flow = make_flow(retries=retries)
-
-    assert all(policy.delay(flow, attempt) for attempt in range(1, last))
-    assert policy.delay(flow, last) is None
-    assert policy.delay(flow, last + 1) is None
 
 
 def test_no_attempt_is_too_late_to_compute() -> None:

@@ -164,6 +164,11 @@ def reply(token: str) -> str:
     return f"turnout:reply:{token}"
 
 
+def once(run_id: str, key: str) -> str:
+    """Name the mark of a side effect of a run."""
+    return f"turnout:once:{run_id}:{key}"
+
+
 def worker(worker_id: str) -> str:
     """Name the cache entry in which one worker process announces itself."""
     return f"turnout:worker:{worker_id}"

@@ -1,19 +1,22 @@
 """One attempt: the flow's function is called, and whatever comes of it becomes a value."""
 
-import asyncio
 import inspect
 import traceback
-from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from turnout.shared import keys
 from turnout.shared.errors import FlowError
-from turnout.workers.event import Event
+from turnout.workers.context import Context
+from turnout.workers.errors import Reject, Retry
 from turnout.workers.flow import Flow
 
 #: Greatest number of characters of an error and of a traceback that are kept.
 _ERROR = 500
 _TRACEBACK = 8000
+
+#: Frames of these files lead to the function, and say nothing about it.
+_OURS = str(Path(__file__).parent)
 
 _HIDDEN = (
     "it returned a coroutine that nobody awaits: a decorator below @flow hides that the function "
@@ -25,6 +28,8 @@ class Success(NamedTuple):
     """The flow returned."""
 
     result: Any
+    logs: tuple[str, ...] = ()
+    """What it logged, if it was a test."""
 
 
 class Failure(NamedTuple):
@@ -32,59 +37,51 @@ class Failure(NamedTuple):
 
     error: str
     """The exception in one line."""
-    traceback: str
+    traceback: str = ""
+    logs: tuple[str, ...] = ()
+    """What it logged, if it was a test."""
+    is_final: bool = False
+    """The flow has rejected the event."""
+    after: float | None = None
+    """Seconds after which the flow wants to be tried again."""
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Describe an exception that was caught where the flow was called."""
         line = " ".join("".join(traceback.format_exception_only(error)).split())
-        own = error.__traceback__
-        told = traceback.format_exception(type(error), error, own.tb_next if own else None)
-        return cls(_plain(line)[:_ERROR], _plain("".join(told))[-_TRACEBACK:])
+        theirs = error.__traceback__
+        while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_OURS):
+            theirs = theirs.tb_next
+        told = traceback.format_exception(type(error), error, theirs)
+        return cls(
+            _plain(line)[:_ERROR],
+            _plain("".join(told))[-_TRACEBACK:],
+            is_final=isinstance(error, Reject),
+            after=error.after if isinstance(error, Retry) else None,
+        )
 
 
-async def attempt(flow: Flow, event: Event, threads: Executor | None) -> Success | Failure:
-    """Call the flow's function.
+def call(flow: Flow, context: Context) -> Success | Failure:
+    """Call a plain function, in its thread or process.
 
-    Args:
-        flow: whose function is called.
-        event: its argument.
-        threads: where a plain function runs.
-
-    Raises:
-        asyncio.CancelledError: the worker gives the attempt up.
-    """
-    limit = asyncio.timeout(flow.timeout)
-    try:
-        async with limit:
-            if flow.is_async:
-                return Success(await flow.function(event))
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(threads, _call, flow, event)
-    # SystemExit and the like are the flow's failure too: they must not end the worker.
-    except BaseException as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        failure = Failure.of(error)
-        if limit.expired() and isinstance(error, TimeoutError):
-            failure = failure._replace(error=f"TimeoutError: not done within {flow.timeout} s")
-        return failure
-
-
-def _call(flow: Flow, event: Event) -> Success | Failure:
-    """Call a plain function, in its thread.
-
-    A future cannot carry every exception (StopIteration), so none leaves the thread.
+    A future cannot carry every exception (StopIteration), so none leaves it. SystemExit and the
+    like are the flow's failure too: they must not end the worker.
     """
     try:
-        result = flow.function(event)
+        result = invoke(flow, context)
     except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
         return Failure.of(error)
     if inspect.iscoroutine(result):
         result.close()
         return Failure.of(FlowError(_HIDDEN))
     return Success(result)
+
+
+def invoke(flow: Flow, context: Context) -> Any:
+    """Call the function with what it takes."""
+    if flow.takes_context:
+        return flow.function(context.event, context)
+    return flow.function(context.event)
 
 
 def _plain(text: str) -> str:

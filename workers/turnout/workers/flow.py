@@ -1,18 +1,30 @@
-"""What a flow is: a function, the address it answers to, and how it is retried."""
+"""What a flow is: a function, the address it answers to, how it is run and retried."""
 
 import inspect
+import os
+import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from turnout.shared import names
 from turnout.shared.errors import FlowError, InvalidName
+from turnout.workers.context import Context
 from turnout.workers.event import Event
 
 #: The attribute that `@flow` sets on a function. Nothing is registered anywhere else: who loads a
 #: module collects the functions that carry it.
 _MARK = "__turnout_flow__"
 
-Function = TypeVar("Function", bound=Callable[[Event], Any])
+Function = TypeVar("Function", bound=Callable[[Event], Any] | Callable[[Event, Context], Any])
+
+#: Where the function of a flow runs.
+Executor = Literal["loop", "thread", "process"]
+
+#: Each run of a plain function needs a thread or a process of its own. Of more threads than this
+#: nobody has anything in one process, unless the flow's author knows better.
+MOST_THREADS = 32
+
+_VERSION = re.compile(r"[!-~]{1,64}")
 
 
 class Flow(NamedTuple):
@@ -20,16 +32,20 @@ class Flow(NamedTuple):
 
     group: str
     name: str
-    function: Callable[[Event], Any]
-    is_async: bool
-    retries: int
-    """How many further attempts follow a failed first one."""
-    backoff: float
-    """Seconds; the greatest delay before the second attempt. It doubles with each further one."""
-    timeout: float | None
-    """Seconds that one attempt may take; None: any time."""
+    function: Callable[..., Any]
     source: str
     """Where it is declared: "file:line"."""
+    executor: Executor = "loop"
+    takes_context: bool = False
+    retries: int = 3
+    """How many further attempts follow a failed first one."""
+    backoff: float = 1.0
+    """Seconds; the greatest delay before the second attempt. It doubles with each further one."""
+    timeout: float | None = None
+    """Seconds that one attempt may take; None: any time."""
+    concurrency: int | None = None
+    """How many runs may be in progress at once in one process; None: as the worker is set."""
+    version: str = ""
 
     @property
     def address(self) -> str:
@@ -41,14 +57,34 @@ class Flow(NamedTuple):
         """The name of its queue."""
         return names.flow_queue(self.group, self.name)
 
+    def limit(self, default: int) -> int:
+        """Return how many runs of it may be in progress at once in one process.
+
+        Args:
+            default: for a flow whose author says nothing.
+        """
+        if self.concurrency is not None:
+            return self.concurrency
+        return min(
+            default, {"thread": MOST_THREADS, "process": _cores()}.get(self.executor, default)
+        )
+
 
 def flow(
-    address: str, *, retries: int = 3, backoff: float = 1.0, timeout: float | None = None
+    address: str,
+    *,
+    retries: int = 3,
+    backoff: float = 1.0,
+    timeout: float | None = None,
+    concurrency: int | None = None,
+    version: str = "",
+    executor: Literal["thread", "process"] = "thread",
 ) -> Callable[[Function], Function]:
     """Declare a function to be a flow. The function itself stays as it is, and can be called.
 
-    An `async def` runs on the worker's event loop; a `def` runs in a thread. Any exception is a
-    failed attempt; what is returned, if JSON can carry it, is kept with the run.
+    It takes the event, and a `Context` too if it has a second parameter. An `async def` runs on the
+    worker's event loop; a `def` runs in a thread or a process. Any exception is a failed attempt;
+    what is returned, if JSON can carry it, is kept with the run.
 
     Args:
         address: "group/flow", each 1 to 40 of a-z, 0-9 and "-".
@@ -56,8 +92,13 @@ def flow(
         backoff: seconds; the greatest delay before the second attempt, doubled with each further
             one. The delay is drawn at random below it, and is from 1 second to 1 hour.
         timeout: seconds after which an attempt has failed; None: never. An `async def` is
-            cancelled then. A thread cannot be stopped: it is abandoned, and may still be at work
-            when the next attempt runs.
+            cancelled then, and a process killed. A thread cannot be stopped: it is abandoned, and
+            may still be at work when the next attempt runs.
+        concurrency: how many runs may be in progress at once in one worker process; None: as many
+            as the worker is told, but at most 32 in threads, and in processes one for each core.
+        version: of the code, at most 64 characters without spaces; shown with each run.
+        executor: where a `def` runs: in a "thread", or, if it computes for long, in a "process" of
+            its own, so that it does not hold up the others.
 
     Raises:
         FlowError: the address, an option or the function cannot work; says which and why.
@@ -74,18 +115,30 @@ def flow(
         raise FlowError(
             f"flow {address}: timeout is {timeout!r}; use seconds, more than 0, or None"
         )
+    if concurrency is not None and concurrency < 1:
+        raise FlowError(f"flow {address}: concurrency is {concurrency!r}; use 1 or more, or None")
+    if version and not _VERSION.fullmatch(version):
+        raise FlowError(
+            f"flow {address}: version is {version[:80]!r}; use at most 64 ASCII characters without "
+            "spaces"
+        )
+    if executor not in {"thread", "process"}:
+        raise FlowError(f"flow {address}: executor is {executor!r}; use 'thread' or 'process'")
 
     def declare(function: Function) -> Function:
-        _check(address, function)
+        _check(address, function, executor)
         declared = Flow(
             group=group,
             name=name,
             function=function,
-            is_async=inspect.iscoroutinefunction(function),
+            source=_source(function),
+            executor="loop" if inspect.iscoroutinefunction(function) else executor,
+            takes_context=_takes_context(address, function),
             retries=retries,
             backoff=backoff,
             timeout=timeout,
-            source=_source(function),
+            concurrency=concurrency,
+            version=version,
         )
         setattr(function, _MARK, declared)
         return function
@@ -110,7 +163,7 @@ def declared(value: object) -> Flow | None:
     return found
 
 
-def _check(address: str, function: Callable[[Event], Any]) -> None:
+def _check(address: str, function: Callable[..., Any], executor: Executor) -> None:
     if not inspect.isfunction(function):
         raise FlowError(f"flow {address}: @flow stands above a function, not {function!r}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -126,15 +179,56 @@ def _check(address: str, function: Callable[[Event], Any]) -> None:
             f"flow {address}: {function.__name__} would replace the function of that name at "
             f"{other.source}, which is flow {other.address}; call it something else"
         )
+    if executor == "process":
+        if inspect.iscoroutinefunction(function):
+            raise FlowError(
+                f"flow {address}: {function.__name__} is an `async def`, which runs on the event "
+                "loop; write `def`, or leave out executor='process'"
+            )
+        if "<locals>" in function.__qualname__:
+            raise FlowError(
+                f"flow {address}: {function.__name__} is inside another function, where its "
+                "process cannot find it; move it to the top level of the module"
+            )
+
+
+def _takes_context(address: str, function: Callable[..., Any]) -> bool:
+    """Tell whether it is called with a context too; a second parameter with a default is its own.
+
+    Raises:
+        FlowError: it can be called neither way.
+    """
+    signature = inspect.signature(function)
+    second = [each for each in signature.parameters.values() if each.kind in _POSITIONAL][1:2]
+    takes_context = any(
+        _is_context(each.annotation)
+        or (each.annotation is each.empty and each.default is each.empty)
+        for each in second
+    )
     try:
-        inspect.signature(function).bind(None)
+        signature.bind(*(None, None) if takes_context else (None,))
     except TypeError:
         raise FlowError(
-            f"flow {address}: {function.__name__} must be callable with one argument, the event"
+            f"flow {address}: {function.__name__} must take the event, or the event and a Context"
         ) from None
+    return takes_context
 
 
-def _is_elsewhere_in_its_file(other: Flow, function: Callable[[Event], Any]) -> bool:
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _is_context(annotation: object) -> bool:
+    # With `from __future__ import annotations` it is the text.
+    return annotation is Context or (
+        isinstance(annotation, str) and annotation.rpartition(".")[2] == Context.__name__
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _is_elsewhere_in_its_file(other: Flow, function: Callable[..., Any]) -> bool:
     """Tell a name that is used twice from a module that is read again."""
     source = _source(function)
     return other.source != source and _file(other.source) == _file(source)
@@ -144,6 +238,6 @@ def _file(source: str) -> str:
     return source.rpartition(":")[0]
 
 
-def _source(function: Callable[[Event], Any]) -> str:
+def _source(function: Callable[..., Any]) -> str:
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,4 +1,4 @@
-"""The policy of retries: whether a failed attempt is followed by another one, and when."""
+"""The policy of retries: how long a failed attempt waits for the next one."""
 
 import random
 from bisect import bisect_right
@@ -11,10 +11,8 @@ from turnout.workers.flow import Flow
 _MOST_DOUBLINGS = 40
 
 
-def delay(
-    flow: Flow, attempt: int, choose: Callable[[Sequence[int]], int] = random.choice
-) -> int | None:
-    """Decide what follows a failed attempt.
+def delay(flow: Flow, attempt: int, choose: Callable[[Sequence[int]], int] = random.choice) -> int:
+    """Draw the delay after a failed attempt.
 
     The greatest delay doubles with each attempt, and the delay is drawn below it ("full jitter"),
     so that runs that failed together do not come back together.
@@ -25,9 +23,7 @@ def delay(
         choose: takes one of the delays.
 
     Returns:
-        The seconds until the next attempt, one of `names.DELAYS`; None: there is none, it is dead.
+        The seconds until the next attempt, one of `names.DELAYS`.
     """
-    if attempt > flow.retries:
-        return None
     target = flow.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
     return choose(names.DELAYS[: max(1, bisect_right(names.DELAYS, target))])

@@ -21,8 +21,10 @@ from turnout.shared.publisher import Publisher
 from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
 from turnout.workers.flow import Flow
+from turnout.workers.once import Marks
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
+from turnout.workers.resources import Resources
 from turnout.workers.settings import WorkerSettings
 from turnout.workers.slots import Slots
 
@@ -32,7 +34,9 @@ logger = log.get(__name__)
 class Pool:
     """Runs flows until it is told to stop."""
 
-    def __init__(self, flows: Mapping[str, Flow], settings: WorkerSettings) -> None:
+    def __init__(
+        self, flows: Mapping[str, Flow], settings: WorkerSettings, resources: Resources
+    ) -> None:
         self._id = ids.new(ids.WORKER)
         self._started_at = time.time()
         self._flows = tuple(flows)
@@ -42,6 +46,7 @@ class Pool:
         answers = Answers(self._board)
         reports = Reports(self._publisher)
         slots = Slots(settings.runs)
+        self._marks = Marks(settings.redis_url.get_secret_value())
         self._processors = [
             Processor(
                 each,
@@ -49,6 +54,8 @@ class Pool:
                 reports,
                 answers,
                 slots,
+                resources=resources,
+                marks=self._marks,
                 worker_id=self._id,
                 concurrency=settings.concurrency,
             )
@@ -82,6 +89,7 @@ class Pool:
                 task.cancel()
         await self._publisher.close()
         await self._board.aclose()
+        await self._marks.close()
         logger.info("worker stopped", worker=self._id)
         return drained
 

@@ -20,7 +20,6 @@ import logging
 import reprlib
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 from turnout.shared import envelope as kinds
 from turnout.shared import log, names, outcome
@@ -30,13 +29,16 @@ from turnout.shared.envelope import TYPE, Envelope
 from turnout.shared.errors import InvalidEnvelope
 from turnout.shared.outcome import Outcome
 from turnout.shared.publisher import Publisher, Verdict
-from turnout.workers import policy
 from turnout.workers.answers import Answers
-from turnout.workers.attempt import Failure, Success, attempt
+from turnout.workers.attempt import Failure, Success
 from turnout.workers.consumer import Consumer
-from turnout.workers.event import Event
+from turnout.workers.context import Context
+from turnout.workers.decision import Bury, decide
+from turnout.workers.executor import executor_of, tested
 from turnout.workers.flow import Flow
+from turnout.workers.once import Marks
 from turnout.workers.reports import Reports
+from turnout.workers.resources import Resources
 from turnout.workers.run import Abandoned, Orphans, Run
 from turnout.workers.slots import Slots
 
@@ -44,9 +46,6 @@ logger = log.get(__name__)
 
 #: The AMQP property `type` of a dead letter that is no envelope.
 UNREADABLE = "turnout.unreadable"
-
-#: A plain function needs a thread for each run: more than this help nobody in one process.
-MOST_THREADS = 32
 
 #: Greatest number of characters of a result, as JSON, that is kept.
 _MOST_RESULT = 65_536
@@ -62,9 +61,10 @@ class Processor:
         reports: for outcomes.
         answers: for those who wait for an outcome.
         slots: of the process.
+        resources: that the flow may use.
+        marks: of the side effects that it guards.
         worker_id: named in the outcomes.
-        concurrency: how many runs may be in progress at once; of a plain function, at most
-            `MOST_THREADS`.
+        concurrency: how many runs may be in progress at once, if the flow does not say.
 
     Attributes:
         limit: how many runs may be in progress at once.
@@ -79,11 +79,13 @@ class Processor:
         answers: Answers,
         slots: Slots,
         *,
+        resources: Resources,
+        marks: Marks,
         worker_id: str,
         concurrency: int,
     ) -> None:
         self.flow = flow
-        self.limit = concurrency if flow.is_async else min(concurrency, MOST_THREADS)
+        self.limit = flow.limit(concurrency)
         self.running = 0
         self._publisher = publisher
         self._reports = reports
@@ -97,11 +99,9 @@ class Processor:
         self._orphans = Orphans()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Future[None] | None = None
-        self._threads = (
-            None
-            if flow.is_async
-            else ThreadPoolExecutor(self.limit, thread_name_prefix=flow.address)
-        )
+        self._resources = resources
+        self._marks = marks
+        self._executor = executor_of(flow, self.limit)
 
     def take(self, consumer: Consumer, delivery: Delivery) -> None:
         """Process a delivery in a task of its own, as soon as there is a slot."""
@@ -146,12 +146,11 @@ class Processor:
             self._orphans.add(run)
 
     async def finish(self) -> None:
-        """Wait for all that is in progress, and for threads that were abandoned at a timeout."""
+        """Wait for all that is in progress, and for what else the executor has to end."""
         if self.running or self._runs:
             self._idle = self._loop.create_future()
             await self._idle
-        if self._threads is not None:
-            await self._loop.run_in_executor(None, self._threads.shutdown)
+        await self._executor.close()
 
     # -- one run
 
@@ -178,8 +177,11 @@ class Processor:
                 run.confirmed()
                 return
             run.started_at = time.time_ns()
-            event = Event(envelope, redelivered=delivery.redelivered)
-            end = await attempt(self.flow, event, self._threads)
+            context = Context(
+                envelope, self._resources, self._marks, redelivered=delivery.redelivered
+            )
+            ending = self._executor.run(context)
+            end = await (ending if envelope.kind != kinds.ONCE else tested(ending))
             ended_at = time.time_ns()
         finally:
             self._leave(run)
@@ -193,7 +195,9 @@ class Processor:
             worker_id=self._worker_id,
             started_at=run.started_at,
             ended_at=ended_at,
+            version=self.flow.version,
             redelivered=delivery.redelivered,
+            logs=end.logs,
         )
         if isinstance(end, Success):
             if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
@@ -214,13 +218,12 @@ class Processor:
         """Publish the next attempt or the dead letter; return the outcome."""
         report = report._replace(error=failure.error, traceback=failure.traceback)
         told = {**_told(report), "error": report.error, "exception": report.traceback}
-        # Whoever runs a test sees how it failed, and decides whether to try again.
-        delay = None if envelope.kind == kinds.ONCE else policy.delay(self.flow, envelope.attempt)
-        if delay is None:
+        decision = decide(self.flow, envelope.attempt, envelope.kind, failure)
+        if isinstance(decision, Bury):
             logger.error("run is dead", **told)
-            reason = f"attempt {envelope.attempt} of {self.flow.retries + 1} failed"
-            await self._bury(run, run.delivery.body, TYPE, reason, failure.error)
+            await self._bury(run, run.delivery.body, TYPE, decision.reason, failure.error)
             return report._replace(state=outcome.DEAD)
+        delay = decision.seconds
         logger.warning("attempt failed", **told, next_in=delay)
         body = envelope._replace(attempt=envelope.attempt + 1).encode()
         await self._publish(run, names.delay(delay), body, TYPE)

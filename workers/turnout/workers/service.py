@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from turnout.shared import log, service
 from turnout.shared.errors import FlowError
-from turnout.workers import loading
+from turnout.workers import loading, logs, resources
 from turnout.workers.flow import Flow
 from turnout.workers.pool import Pool
 from turnout.workers.settings import WorkerSettings
@@ -46,9 +46,11 @@ def main(modules: Sequence[str], concurrency: int | None = None) -> None:
 
 async def _serve(flows: Mapping[str, Flow], settings: WorkerSettings, stop: asyncio.Event) -> None:
     impatience = asyncio.create_task(_exit_at_next_signal(stop), name="second signal")
-    drained = await Pool(flows, settings).run(stop)
-    if not drained:
-        _exit("grace time is over")
+    logs.install()
+    async with resources.opened(resources.declared()) as opened:
+        drained = await Pool(flows, settings, opened).run(stop)
+        if not drained:
+            _exit("grace time is over")
     impatience.cancel()
 
 

@@ -1,0 +1,148 @@
+"""The executors: where the function of a flow runs.
+
+    async def                      the event loop; at its timeout it is cancelled
+    def                            a thread; at its timeout it is abandoned, and goes on
+    def, with executor="process"   a process; at its timeout it is killed (see `child_pool`)
+
+The time of an attempt runs from the moment at which the function is called.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from turnout.shared import log
+from turnout.workers import logs
+from turnout.workers.attempt import Failure, Success, call, invoke
+from turnout.workers.context import Context
+from turnout.workers.flow import Flow
+
+logger = log.get(__name__)
+
+
+class Executor(Protocol):
+    """Runs the function of one flow."""
+
+    async def run(self, context: Context) -> Success | Failure:
+        """Make one attempt.
+
+        Raises:
+            asyncio.CancelledError: the worker gives the attempt up.
+        """
+
+    async def close(self) -> None:
+        """Wait for what is still at work."""
+
+
+def executor_of(flow: Flow, limit: int) -> Executor:
+    """Make the executor of a flow.
+
+    Args:
+        flow: whose function it runs.
+        limit: how many runs are in progress at once.
+    """
+    return Loop(flow) if flow.executor == "loop" else Threads(flow, limit)
+
+
+class Loop:
+    """Runs an `async def` where it is awaited."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+
+    async def run(self, context: Context) -> Success | Failure:
+        """Make one attempt."""
+        timeout = self._flow.timeout
+        if timeout is None:
+            try:
+                return Success(await invoke(self._flow, context))
+            # SystemExit and the like are the flow's failure too: they must not end the worker.
+            except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
+                return _failed(error)
+        context.begin(timeout)
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return Success(await invoke(self._flow, context))
+        except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
+            failure = _failed(error)
+            if limit.expired() and isinstance(error, TimeoutError):
+                return failure._replace(error=out_of_time(timeout))
+            return failure
+
+    async def close(self) -> None:
+        """Do nothing: the runs are awaited by who started them."""
+
+
+class Threads:
+    """Runs a plain function in threads, as many as there may be runs.
+
+    A thread whose attempt was abandoned keeps its place until it ends: an attempt that finds no
+    free thread waits for one, and has not begun.
+    """
+
+    def __init__(self, flow: Flow, limit: int) -> None:
+        self._flow = flow
+        self._pool = ThreadPoolExecutor(limit, thread_name_prefix=flow.address)
+        self._free = asyncio.Semaphore(limit)
+        self._loop = asyncio.get_running_loop()
+        self._abandoned = 0
+
+    async def run(self, context: Context) -> Success | Failure:
+        """Make one attempt."""
+        await self._free.acquire()
+        timeout = self._flow.timeout
+        if timeout is not None:
+            context.begin(timeout)
+        end: asyncio.Future[Success | Failure] = self._loop.create_future()
+        # For what is bound to the run, and what it logs.
+        here = contextvars.copy_context()
+        self._pool.submit(here.run, self._work, context, end)
+        if timeout is None:
+            return await end
+        await asyncio.wait([end], timeout=timeout)
+        if end.done():
+            return end.result()
+        end.cancel()
+        self._abandoned += 1
+        logger.warning(
+            "thread is abandoned", flow=self._flow.address, still_at_work=self._abandoned
+        )
+        return Failure(f"{out_of_time(timeout)}; its thread goes on")
+
+    async def close(self) -> None:
+        """Wait for the threads, those that were abandoned too."""
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    def _work(self, context: Context, end: "asyncio.Future[Success | Failure]") -> None:
+        done = call(self._flow, context)
+        self._loop.call_soon_threadsafe(self._ended, end, done)
+
+    def _ended(self, end: "asyncio.Future[Success | Failure]", done: Success | Failure) -> None:
+        self._free.release()
+        if end.cancelled():
+            self._abandoned -= 1
+        else:
+            end.set_result(done)
+
+
+async def tested(attempt: Awaitable[Success | Failure]) -> Success | Failure:
+    """Make an attempt for somebody who waits for what it logs, too."""
+    with logs.collecting() as lines:
+        end = await attempt
+    return end._replace(logs=(*end.logs, *lines))
+
+
+def out_of_time(timeout: float) -> str:
+    """Say in one line what became of an attempt that took too long."""
+    return f"TimeoutError: not done within {timeout:g} s"
+
+
+def _failed(error: BaseException) -> Failure:
+    """Take what a flow raised for its failure, unless it is the worker that gives it up."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise error
+    return Failure.of(error)
