@@ -14,7 +14,7 @@ from turnout.shared import keys
 from turnout.shared import log as log_to
 from turnout.workers import Context, Event, Reject, Retry, attempt, executor, flow, logs
 from turnout.workers.attempt import Failure, Success
-from turnout.workers.executor import Executor, executor_of, tested
+from turnout.workers.executor import Executor, executor_of, with_logs
 from turnout.workers.flow import declared
 
 
@@ -204,7 +204,7 @@ async def test_what_a_test_logs_is_collected(is_async: bool) -> None:
     root.addHandler(handler)
     try:
         async with executing(on_the_loop if is_async else log) as made:
-            end = await tested(made.run(context(kind="once")))
+            end = await with_logs(made.run(context(kind="once")))
             logging.getLogger().warning("nobody's")
     finally:
         root.removeHandler(handler)

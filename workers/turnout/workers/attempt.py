@@ -60,6 +60,11 @@ class Failure(NamedTuple):
             after=error.after if isinstance(error, Retry) else None,
         )
 
+    @classmethod
+    def out_of_time(cls, seconds: float, consequence: str = "") -> Self:
+        """Say that the flow took too long, and what that means for what is still at work."""
+        return cls(f"TimeoutError: not done within {seconds:g} s{consequence}")
+
 
 def call(flow: Flow, context: Context) -> Success | Failure:
     """Call a plain function, in its thread or process.

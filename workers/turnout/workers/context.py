@@ -110,6 +110,11 @@ class Context:
             raise FlowError(f"once: the key has {len(key)} characters; use 1 to {_MOST_KEY}")
         return Once(self._marks, self.run_id, key)
 
+    @property
+    def envelope(self) -> Envelope:
+        """What the event was read from, for whoever hands the attempt to another process."""
+        return self._envelope
+
     def begin(self, timeout: float) -> None:
         """Let the time of the attempt run from now; its executor calls this."""
         self._ends = time.monotonic() + timeout

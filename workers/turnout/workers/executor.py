@@ -2,7 +2,7 @@
 
     async def                      the event loop; at its timeout it is cancelled
     def                            a thread; at its timeout it is abandoned, and goes on
-    def, with executor="process"   a process; at its timeout it is killed (see `child_pool`)
+    def, with executor="process"   a process; at its timeout it is killed (see `processes`)
 
 The time of an attempt runs from the moment at which the function is called.
 """
@@ -18,6 +18,7 @@ from turnout.workers import logs
 from turnout.workers.attempt import Failure, Success, call, invoke
 from turnout.workers.context import Context
 from turnout.workers.flow import Flow
+from turnout.workers.processes import Processes
 
 logger = log.get(__name__)
 
@@ -43,7 +44,9 @@ def executor_of(flow: Flow, limit: int) -> Executor:
         flow: whose function it runs.
         limit: how many runs are in progress at once.
     """
-    return Loop(flow) if flow.executor == "loop" else Threads(flow, limit)
+    if flow.executor == "loop":
+        return Loop(flow)
+    return Threads(flow, limit) if flow.executor == "thread" else Processes(flow, limit)
 
 
 class Loop:
@@ -69,7 +72,7 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
             failure = _failed(error)
             if limit.expired() and isinstance(error, TimeoutError):
-                return failure._replace(error=out_of_time(timeout))
+                return failure._replace(error=Failure.out_of_time(timeout).error)
             return failure
 
     async def close(self) -> None:
@@ -110,7 +113,7 @@ class Threads:
         logger.warning(
             "thread is abandoned", flow=self._flow.address, still_at_work=self._abandoned
         )
-        return Failure(f"{out_of_time(timeout)}; its thread goes on")
+        return Failure.out_of_time(timeout, "; its thread goes on")
 
     async def close(self) -> None:
         """Wait for the threads, those that were abandoned too."""
@@ -128,16 +131,11 @@ class Threads:
             end.set_result(done)
 
 
-async def tested(attempt: Awaitable[Success | Failure]) -> Success | Failure:
+async def with_logs(attempt: Awaitable[Success | Failure]) -> Success | Failure:
     """Make an attempt for somebody who waits for what it logs, too."""
     with logs.collecting() as lines:
         end = await attempt
     return end._replace(logs=(*end.logs, *lines))
-
-
-def out_of_time(timeout: float) -> str:
-    """Say in one line what became of an attempt that took too long."""
-    return f"TimeoutError: not done within {timeout:g} s"
 
 
 def _failed(error: BaseException) -> Failure:

@@ -15,9 +15,7 @@ acknowledged.
 """
 
 import asyncio
-import json
 import logging
-import reprlib
 import time
 from collections import deque
 
@@ -34,11 +32,12 @@ from turnout.workers.attempt import Failure, Success
 from turnout.workers.consumer import Consumer
 from turnout.workers.context import Context
 from turnout.workers.decision import Bury, decide
-from turnout.workers.executor import executor_of, tested
+from turnout.workers.executor import executor_of, with_logs
 from turnout.workers.flow import Flow
 from turnout.workers.once import Marks
 from turnout.workers.reports import Reports
 from turnout.workers.resources import Resources
+from turnout.workers.result import kept
 from turnout.workers.run import Abandoned, Orphans, Run
 from turnout.workers.slots import Slots
 
@@ -47,8 +46,6 @@ logger = log.get(__name__)
 #: The AMQP property `type` of a dead letter that is no envelope.
 UNREADABLE = "turnout.unreadable"
 
-#: Greatest number of characters of a result, as JSON, that is kept.
-_MOST_RESULT = 65_536
 _MOST_ERROR = 500
 
 
@@ -181,7 +178,7 @@ class Processor:
                 envelope, self._resources, self._marks, redelivered=delivery.redelivered
             )
             ending = self._executor.run(context)
-            end = await (ending if envelope.kind != kinds.ONCE else tested(ending))
+            end = await (ending if envelope.kind != kinds.ONCE else with_logs(ending))
             ended_at = time.time_ns()
         finally:
             self._leave(run)
@@ -203,7 +200,10 @@ class Processor:
             if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
                 logger.debug("run succeeded", **_told(report))
             if end.result is not None:
-                report = report._replace(result=_kept(report, end.result))
+                value, reason = kept(end.result)
+                report = report._replace(result=value)
+                if reason is not None:
+                    logger.warning("result is not kept as it is", **_told(report), reason=reason)
         else:
             report = await self._fail(run, envelope, report, end)
         run.packed = outcome.pack(report)
@@ -295,18 +295,3 @@ def _told(report: Outcome) -> dict[str, str | int | float]:
         "attempt": report.attempt,
         "milliseconds": round((report.ended_at - report.started_at) / 1e6, 1),
     }
-
-
-def _kept(report: Outcome, result: object) -> object:
-    """Return the flow's result as JSON carries it, or else how it looks."""
-    try:
-        text = json.dumps(result, allow_nan=False)
-        if len(text) <= _MOST_RESULT:
-            kept: object = json.loads(text)
-            outcome.pack(report._replace(result=kept))
-            return kept
-        reason = f"as JSON it has {len(text)} characters, more than {_MOST_RESULT}"
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run has succeeded
-        reason = str(error)
-    logger.warning("result is not kept", **_told(report), reason=reason)
-    return reprlib.repr(result)

@@ -16,7 +16,7 @@ opened, one after the other ──▶ runs ──▶ drained ──▶ closed, t
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from turnout.shared import log
@@ -130,21 +130,25 @@ async def opened(lifespans: Iterable[Lifespan[Any]]) -> AsyncIterator[Resources]
         FlowError: one of them cannot be opened; those before it are closed again.
     """
     resources: dict[Lifespan[Any], Any] = {}
-    stack = AsyncExitStack()
+    open_ones: list[tuple[Lifespan[Any], AbstractAsyncContextManager[Any]]] = []
     try:
         for each in lifespans:
+            manager = each()
             try:
-                resources[each] = await stack.enter_async_context(each())
+                resources[each] = await manager.__aenter__()
             except Exception as error:
                 raise FlowError(
                     f"{each!r} cannot be opened: {type(error).__name__}: {error}"
                 ) from error
+            open_ones.append((each, manager))
         yield Resources(resources, "declare it at the top level of a module")
     finally:
-        try:
-            await stack.aclose()
-        except Exception:
-            logger.exception("lifespan was not closed in order")
+        # No exit stack: that would throw what went wrong in one into the others.
+        for each, manager in reversed(open_ones):
+            try:
+                await manager.__aexit__(None, None, None)
+            except Exception:
+                logger.exception("lifespan was not closed in order", lifespan=each.name)
 
 
 def _would_replace(made: Lifespan[Any], other: Lifespan[Any]) -> bool:
