@@ -1,7 +1,7 @@
 """RabbitMQ's management API: the only way to see which bindings exist."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout
@@ -11,6 +11,24 @@ from turnout.router.topology import Binding, Exchange, Topology, queues_named
 from turnout.shared.errors import BrokerError
 
 _TIMEOUT = ClientTimeout(total=30)
+
+
+class Depth(NamedTuple):
+    """How much is in a queue."""
+
+    ready: int = 0
+    """Messages that no consumer has."""
+    unacknowledged: int = 0
+    rate: float = 0.0
+    """Messages handed to consumers in a second, lately."""
+
+    def plus(self, other: "Depth") -> "Depth":
+        """Add that of another queue."""
+        return Depth(
+            self.ready + other.ready,
+            self.unacknowledged + other.unacknowledged,
+            self.rate + other.rate,
+        )
 
 
 class Management:
@@ -52,6 +70,25 @@ class Management:
                 if each["destination_type"] == "queue"
             ),
         )
+
+    async def depths(self) -> dict[str, Depth]:
+        """Return how much is in each queue, as RabbitMQ knew it some seconds ago.
+
+        Raises:
+            BrokerError: the management API does not answer, or refuses.
+        """
+        columns = (
+            "name,messages_ready,messages_unacknowledged,message_stats.deliver_get_details.rate"
+        )
+        return {
+            each["name"]: Depth(
+                # A queue that was just declared has no counts yet.
+                each.get("messages_ready") or 0,
+                each.get("messages_unacknowledged") or 0,
+                each.get("message_stats", {}).get("deliver_get_details", {}).get("rate") or 0.0,
+            )
+            for each in await self._list("queues", columns)
+        }
 
     async def _list(self, what: str, columns: str) -> list[dict[str, Any]]:
         url = URL(f"{self._url}/api/{what}/{self._vhost}?columns={columns}", encoded=True)

@@ -14,6 +14,7 @@ from turnout.router.leader import lead
 from turnout.router.lease import Lease
 from turnout.router.link import Links
 from turnout.router.management import Management
+from turnout.router.monitor import Monitor
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
@@ -48,17 +49,12 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         await _admit_admin(settings, registry)
         lease = Lease(database)
         given = settings.management_url
-        control = Control(
-            settings,
-            registry,
-            client,
-            Management(
-                session,
-                given.get_secret_value() if given else management.default_url(url),
-                management.vhost_of(url),
-            ),
-            lease,
+        broker = Management(
+            session,
+            given.get_secret_value() if given else management.default_url(url),
+            management.vhost_of(url),
         )
+        control = Control(settings, registry, client, broker, lease)
         publisher = Publisher(settings.amqp_urls, name="turnout-router publishes")
         await publisher.start()
         links = Links(settings.amqp_urls, "turnout-router reads")
@@ -71,6 +67,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         work = [
             control.watch_broker,
             control.watch_cache,
+            Monitor(client, registry, broker).run,
             replies.run,
             Recorder(database, links).run,
             *([control.watch_workers] if settings.auto_register else []),

@@ -17,6 +17,24 @@ INTERVAL = 5
 LIFETIME = 15
 
 
+class Served(NamedTuple):
+    """What a worker process says of one of its flows."""
+
+    address: str
+    """ "group/flow"."""
+    version: str
+    """Of its code, as its author names it."""
+    concurrency: int
+    """How many runs it may have in progress at once in this process."""
+    busy: int
+    """How many it has."""
+    ordered_by: str | None = None
+    """Where the key stands in the body, if runs of one key go one after the other."""
+    partitions: int | None = None
+    limit: int | None = None
+    """How many runs may be in progress at once over all workers, if its author says so."""
+
+
 class Announcement(NamedTuple):
     """What one worker process says of itself."""
 
@@ -30,6 +48,10 @@ class Announcement(NamedTuple):
     concurrency: int
     busy: int = 0
     """Runs in progress."""
+    served: tuple[Served, ...] = ()
+    """The same flows, and more about each."""
+    supervisor: int = 0
+    """The process that started this one as one of several; 0: none."""
 
     async def write(self, cache: Redis) -> None:
         """Put it on the notice board for the next `LIFETIME` seconds."""
@@ -53,4 +75,13 @@ class Announcement(NamedTuple):
         if not ids:
             return []
         entries = await cache.mget([names.worker(each.decode()) for each in ids])
-        return [cls(**msgpack.unpackb(each, use_list=False)) for each in entries if each]
+        return [cls._decode(each) for each in entries if each]
+
+    @classmethod
+    def _decode(cls, entry: bytes | str) -> Self:
+        """Read an entry; what a newer version added is left out."""
+        fields = msgpack.unpackb(entry, use_list=False)
+        fields["served"] = tuple(
+            Served(*each[: len(Served._fields)]) for each in fields.get("served", ())
+        )
+        return cls(**{name: fields[name] for name in cls._fields if name in fields})

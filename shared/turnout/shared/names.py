@@ -35,6 +35,8 @@ WORKERS = "turnout:workers"
 #: What workers must know of each flow, and why those that are paused are, by "group/flow".
 FLOWS = "turnout:flows"
 PAUSED = "turnout:paused"
+#: What waits for the workers of each flow.
+BACKLOG = "turnout:backlog"
 CANCELLED_PREFIX = "turnout:cancelled:"
 #: A capped stream of the latest refused calls.
 REFUSED = "turnout:refused"
@@ -75,6 +77,19 @@ def flow_address(address: str) -> tuple[str, str]:
 def flow_queue(group: str, flow: str) -> str:
     """Name the queue of one flow; slugs have no dot, so the name is unambiguous."""
     return f"{FLOW_QUEUE_PREFIX}{group}.{flow}"
+
+
+def partition(name: str, number: int) -> str:
+    """Name one part of the queue, or of the routing key, of an ordered flow."""
+    return f"{name}.p{number}"
+
+
+def flow_of(queue: str) -> str | None:
+    """Return the address of the flow that a queue belongs to, or None if it is no flow's."""
+    if not queue.startswith(FLOW_QUEUE_PREFIX):
+        return None
+    group, flow, *_ = queue[len(FLOW_QUEUE_PREFIX) :].split(".")
+    return f"{group}/{flow}"
 
 
 def delay(seconds: int) -> str:

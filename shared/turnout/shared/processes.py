@@ -47,6 +47,7 @@ class Processes:
             closed when the processes stop.
         grace: seconds that a child has to end before it is killed.
         patience: seconds that a child has to get ready.
+        wanted: how many slots are filled at first; None: all.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Processes:
         *,
         grace: float,
         patience: float = _PATIENCE,
+        wanted: int | None = None,
     ) -> None:
         self._sockets = [each for several in sockets for each in several]
         self._slots = [
@@ -63,6 +65,12 @@ class Processes:
             for number, each in enumerate(sockets, 1)
         ]
         self._reload_wanted = asyncio.Event()
+        self.scale(len(self._slots) if wanted is None else wanted)
+
+    def scale(self, wanted: int) -> None:
+        """Fill so many slots from now on, the first ones; the children of the others stop."""
+        for number, slot in enumerate(self._slots, 1):
+            slot.want(number <= wanted)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep all slots filled until `stop` is set; SIGHUP replaces all children.
@@ -77,8 +85,8 @@ class Processes:
             # One at first: what is wrong for all of them is said once.
             await service.until(
                 stop,
-                first.keep(),
-                *(_keep_after(first.filled, each) for each in others),
+                first.tend(),
+                *(_tend_after(first.filled, each) for each in others),
                 self._reload_when_wanted(),
             )
         except SettingsError:
@@ -103,11 +111,11 @@ class Processes:
 
     async def _reload(self) -> bool:
         for slot in self._slots:
-            if not await slot.replace():
+            if slot.wanted.is_set() and not await slot.replace():
                 return False
         return True
 
 
-async def _keep_after(event: asyncio.Event, slot: Slot) -> None:
+async def _tend_after(event: asyncio.Event, slot: Slot) -> None:
     await event.wait()
-    await slot.keep()
+    await slot.tend()

@@ -5,6 +5,7 @@ starting ──ready──▶ serving ──reload──▶ replacing ──▶ 
 │  ▼                   ▼
 back-off ◀─────────────┘
 
+unwanted: the child is stopped, and none is started before the slot is wanted again.
 Replacing: the next child is started. When it is ready, the one before is stopped; when it fails,
 the one before serves on. A reload does not wait for a back-off.
 """
@@ -38,6 +39,7 @@ class Slot:
 
     Attributes:
         filled: set when a child has been ready for the first time.
+        wanted: set while there is to be a child.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Slot:
         grace: float,
     ) -> None:
         self.filled = asyncio.Event()
+        self.wanted = asyncio.Event()
+        self._unwanted = asyncio.Event()
         self._number = number
         self._command = command
         self._sockets = sockets
@@ -58,9 +62,25 @@ class Slot:
         self._backoff = Backoff(most=_LONGEST_DELAY)
         # The oldest first; two while one takes the place of the other.
         self._children: list[Child] = []
-        self._wanted = asyncio.Event()
+        self._due = asyncio.Event()
         self._replaced: asyncio.Future[bool] | None = None
         self._logger = logger.bind(slot=number)
+
+    def want(self, wanted: bool) -> None:
+        """Say whether there is to be a child from now on."""
+        for event, is_set in ((self.wanted, wanted), (self._unwanted, not wanted)):
+            event.set() if is_set else event.clear()
+
+    async def tend(self) -> None:
+        """Keep a child running whenever one is wanted, for ever.
+
+        Raises:
+            SettingsError: the first one ended with exit code 2, after it has said what is wrong.
+        """
+        while True:
+            await self.wanted.wait()
+            await service.until(self._unwanted, self.keep())
+            await self.stop()
 
     async def keep(self) -> None:
         """Keep a child running, for ever.
@@ -70,10 +90,13 @@ class Slot:
         """
         while True:
             replaced, self._replaced = self._replaced, None
-            self._wanted.clear()
-            is_filled = await self._fill()
-            if replaced is not None:
-                replaced.set_result(is_filled)
+            self._due.clear()
+            is_filled = False
+            try:
+                is_filled = await self._fill()
+            finally:
+                if replaced is not None and not replaced.done():
+                    replaced.set_result(is_filled)
             await self._until_wanted()
 
     async def replace(self) -> bool:
@@ -83,12 +106,15 @@ class Slot:
             False if the new one did not get ready; then the one before, if any, serves on.
         """
         self._replaced = asyncio.get_running_loop().create_future()
-        self._wanted.set()
+        self._due.set()
         return await self._replaced
 
     async def stop(self) -> None:
         """Stop what runs, after `keep` has been cancelled."""
+        if self._replaced is not None and not self._replaced.done():
+            self._replaced.set_result(False)
         await asyncio.gather(*(self._stop(child) for child in self._children))
+        self._children.clear()
 
     async def _fill(self) -> bool:
         """Start a child, and tell whether it is ready and the only one."""
@@ -119,14 +145,14 @@ class Slot:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for child in self._children:
-            await service.until(self._wanted, child.ended())
+            await service.until(self._due, child.ended())
             if child.exit_code is None:
                 return
             self._logger.error("process ended by itself", pid=child.pid, how=_how(child))
         self._children.clear()
         if loop.time() - began > _STEADY:
             self._backoff.reset()
-        await service.until(self._wanted, asyncio.sleep(self._backoff.delay()))
+        await service.until(self._due, asyncio.sleep(self._backoff.delay()))
 
     async def _stop(self, child: Child) -> None:
         await child.stop(self._grace)

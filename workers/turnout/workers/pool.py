@@ -12,9 +12,9 @@ import socket
 import time
 from collections.abc import Mapping
 
-from turnout.shared import announcement, cache, ids, log
+from turnout.shared import announcement, cache, ids, log, parent, service
 from turnout.shared.amqp import Link
-from turnout.shared.announcement import Announcement
+from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError, ChannelRefused
 from turnout.shared.publisher import Publisher
@@ -78,6 +78,7 @@ class Pool:
             concurrency=self._settings.concurrency,
         )
         await self._publisher.start()
+        service.ready()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._stay_connected(), name="consumers"),
@@ -191,6 +192,10 @@ class Pool:
             flows=self._flows,
             concurrency=self._settings.concurrency,
             busy=self._busy,
+            served=tuple(
+                Served(each.flow.address, "", each.limit, each.running) for each in self._processors
+            ),
+            supervisor=0 if parent.find() is None else os.getppid(),
         )
 
     @property

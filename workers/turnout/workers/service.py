@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from turnout.shared import log, service
 from turnout.shared.errors import FlowError
-from turnout.workers import loading, logs, resources
+from turnout.workers import loading, logs, resources, selection
 from turnout.workers.flow import Flow
 from turnout.workers.pool import Pool
 from turnout.workers.settings import WorkerSettings
@@ -17,7 +17,9 @@ from turnout.workers.settings import WorkerSettings
 logger = log.get(__name__)
 
 
-def main(modules: Sequence[str], concurrency: int | None = None) -> None:
+def main(
+    modules: Sequence[str], concurrency: int | None = None, patterns: str | None = None
+) -> None:
     """Run the flows of some modules until SIGTERM or SIGINT.
 
     The first signal drains: no further message is taken, and runs in progress have the grace time
@@ -27,13 +29,14 @@ def main(modules: Sequence[str], concurrency: int | None = None) -> None:
     Args:
         modules: each a path to a .py file, or a dotted name.
         concurrency: how many runs of each flow are in progress at once; None: as in the settings.
+        patterns: which of the flows are served, see `selection`; None: all.
 
     Raises:
         SystemExit: with status 2, if a module or a setting is wrong; the message is printed.
     """
     try:
         # Before there is an event loop: a module may well start one while it is imported.
-        flows = loading.load(modules)
+        flows = selection.choose(loading.load(modules), patterns)
     except FlowError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

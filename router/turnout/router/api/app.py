@@ -16,9 +16,11 @@ from turnout.router.api import (
     topology,
     triggers,
     usage,
+    workers,
 )
 from turnout.router.api.auth import require_token
 from turnout.router.api.control import (
+    CACHE,
     CONTROL,
     ONCE,
     OVERLAPS,
@@ -66,10 +68,11 @@ def make_app(
     app[OVERLAPS] = Overlaps(client)
     app[REFUSALS] = Refusals(client)
     app[ONCE] = once
+    app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
     for noun in (
         *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, run_once),
-        *(topology, usage, refusals),
+        *(workers, topology, usage, refusals),
     ):
         app.add_routes(noun.routes)
     return app

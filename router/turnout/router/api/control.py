@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from aiohttp import web
+from redis.asyncio import Redis
 
 from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
@@ -55,6 +56,7 @@ USAGE = web.AppKey("usage", Usage)
 OVERLAPS = web.AppKey("overlaps", Overlaps)
 REFUSALS = web.AppKey("refusals", Refusals)
 ONCE = web.AppKey("once", RunOnce)
+CACHE = web.AppKey("cache", Redis)
 PUBLIC_URL = web.AppKey("public_url", str)
 
 

@@ -6,7 +6,15 @@ import typer
 
 from turnout.router.cli import client
 from turnout.router.cli.arguments import Why, flow_address
-from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
+from turnout.router.cli.output import (
+    Document,
+    Json,
+    moment,
+    number,
+    show_fields,
+    show_json,
+    show_table,
+)
 
 app = typer.Typer(help="Flows: the code that runs.", no_args_is_help=True)
 
@@ -37,9 +45,15 @@ def list_(
         show_json(flows)
         return
     show_table(
-        ["Flow", "Name", "State", "=Id"],
+        ["Flow", "State", ">Queued", ">Workers", "=Id"],
         (
-            [_address(each), each["name"], "paused" if each["paused"] else "ok", each["id"]]
+            [
+                _address(each),
+                each["state"],
+                number(each["queued"]),
+                number(each["workers"]),
+                each["id"],
+            ]
             for each in flows["items"]
         ),
         empty="No flows yet: turnout flow create GROUP/FLOW",
@@ -73,8 +87,12 @@ def _address(flow: Document) -> str:
 
 def _state(flow: Document) -> str:
     if (paused := flow["paused"]) is None:
-        return "ok"
+        return str(flow["state"])
     return f"paused since {moment(paused['since'])}: {paused['reason']}"
+
+
+def _waiting(flow: Document) -> str:
+    return f", waiting about {flow['wait']:.0f} s" if flow["queued"] else ""
 
 
 def _show(flow: Document) -> None:
@@ -85,5 +103,8 @@ def _show(flow: Document) -> None:
             "id": flow["id"],
             "created": moment(flow["created_at"]),
             "state": _state(flow),
+            "queued": number(flow["queued"]) + _waiting(flow),
+            "running": number(flow["running"]),
+            "workers": number(flow["workers"]),
         }
     )

@@ -78,6 +78,11 @@ def usage_fields(thing: Document) -> dict[str, str]:
     }
 
 
+def number(value: int | None) -> str:
+    """Show a number that may not be known."""
+    return "?" if value is None else str(value)
+
+
 def day(text: str | None) -> str:
     """Shorten a moment of the API to its day."""
     return "never" if text is None else text[:10]

@@ -1,4 +1,4 @@
-"""`turnout up`, `ingress`, `router`, `worker`: the processes, each loaded only when it runs."""
+"""`turnout up`, `ingress`, `router`: the processes, each loaded only when it runs."""
 
 from importlib import import_module
 from pathlib import Path
@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from turnout.router.cli import workers
+
 _PANEL = "Services"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    for command in (up, ingress, router, worker):
+    for command in (up, ingress, router):
         app.command(rich_help_panel=_PANEL)(command)
+    app.add_typer(workers.app, name="worker", rich_help_panel=_PANEL)
 
 
 def up(
@@ -48,16 +51,3 @@ def ingress(
 def router() -> None:
     """Run the control plane: registry, topology, projection, admin API."""
     import_module("turnout.router.service").main()
-
-
-def worker(
-    modules: Annotated[
-        list[str], typer.Argument(metavar="MODULE...", help="Modules or files with flows.")
-    ],
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many runs of each flow at a time; else TURNOUT_CONCURRENCY."),
-    ] = None,
-) -> None:
-    """Run a worker: executes the flows of these modules."""
-    import_module("turnout.workers.service").main(modules, concurrency)
