@@ -1,20 +1,19 @@
 """How a flow does: from what waits for it, and who serves it."""
 
-import logging
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 from tests.router.serving import Admin
 from tests.router.test_cli import run
 
 from turnout.router.management import Depth, Management
 from turnout.router.monitor import UNKNOWN, Load, Monitor, Waits, state
 from turnout.router.registry import Registry
-from turnout.shared import backlog, log
+from turnout.shared import backlog
 from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backlog import Backlog
 
@@ -70,25 +69,23 @@ class _Counts:
 
 
 async def test_the_router_says_once_that_a_flow_is_behind_and_when_it_ends(
-    registry: Registry, redis: Redis, capsys: pytest.CaptureFixture[str]
+    registry: Registry, redis: Redis
 ) -> None:
-    log.configure("info", "json")
     await _make_flow(registry)
     counts = _Counts()
     monitor = Monitor(redis, registry, cast("Management", counts))
     counts.found = {"turnout.flow.crm.update.p0": Depth(2), "turnout.flow.crm.update.p1": Depth(1)}
-    for _ in range(2):
-        await monitor.report()
-    assert (await backlog.read(redis) or {})["crm/update"].queued == 3
-    await WORKER.write(redis)
-    for _ in range(2):
-        await monitor.report()
-    logging.shutdown()
-    told = capsys.readouterr()
-    lines = [line for line in (told.out + told.err).splitlines() if "behind" in line]
-    assert len(lines) == 2, lines
-    assert '"no workers"' in lines[0]
-    assert "no more" in lines[1]
+    with capture_logs() as told:
+        for _ in range(2):
+            await monitor.report()
+        assert (await backlog.read(redis) or {})["crm/update"].queued == 3
+        await WORKER.write(redis)
+        for _ in range(2):
+            await monitor.report()
+    assert [(each["event"], each["state"]) for each in told] == [
+        ("flow is behind", "no workers"),
+        ("flow is behind no more", "ok"),
+    ]
 
 
 async def test_the_api_and_the_command_line_show_workers_and_what_waits(
