@@ -193,7 +193,8 @@ class Pool:
             concurrency=self._settings.concurrency,
             busy=self._busy,
             served=tuple(
-                Served(each.flow.address, "", each.limit, each.running) for each in self._processors
+                Served(each.flow.address, each.flow.version, each.limit, each.running)
+                for each in self._processors
             ),
             supervisor=0 if parent.find() is None else os.getppid(),
         )
