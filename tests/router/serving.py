@@ -11,6 +11,9 @@ from redis.asyncio import Redis
 
 from turnout.router.api import make_app
 from turnout.router.depth import Depth
+from turnout.router.history.archive import Archive
+from turnout.router.history.lookup import History
+from turnout.router.link import Links
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
@@ -88,14 +91,30 @@ def once_of(client: Redis) -> RunOnce:
     )
 
 
+def no_history(registry: Registry) -> History:
+    """Stand where the history is: SQL holds none, and there is no broker."""
+    return History(registry._database, Archive(Links(["amqp://127.0.0.1:1/"], "test")))
+
+
 @asynccontextmanager
-async def serve(registry: Registry, client: Redis) -> AsyncIterator[Admin]:
+async def serve(
+    registry: Registry, client: Redis, past: History | None = None
+) -> AsyncIterator[Admin]:
     """Serve the admin API on a free port of the loopback for the length of a context."""
     token = keys.new_key(keys.ADMIN_TOKEN).text
     await registry.ensure_admin_token(token)
     broker = Broker(registry)
     settings = RouterSettings(public_url="https://hooks.example.org/")
-    runner = web.AppRunner(make_app(registry, broker, client, once_of(client), settings))
+    runner = web.AppRunner(
+        make_app(
+            registry,
+            broker,
+            client,
+            once=once_of(client),
+            past=past or no_history(registry),
+            settings=settings,
+        )
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]

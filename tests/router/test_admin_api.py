@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
-from tests.router.serving import Admin, Broker, once_of
+from tests.router.serving import Admin, Broker, no_history, once_of
 
 from turnout.router.api import make_app
 from turnout.router.database import open_database
@@ -367,7 +367,14 @@ async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path, redis: Redi
         path.write_bytes(b"")  # no tables
         registry = Registry(database)
         runner = web.AppRunner(
-            make_app(registry, Broker(registry), redis, once_of(redis), RouterSettings())
+            make_app(
+                registry,
+                Broker(registry),
+                redis,
+                once=once_of(redis),
+                past=no_history(registry),
+                settings=RouterSettings(),
+            )
         )
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from turnout.router.declare import declare
@@ -91,6 +92,11 @@ def story(envelope: Envelope, chosen: random.Random) -> list[Outcome]:
             ended(envelope, outcome.RETRYING if attempt < last else final, attempt=attempt),
         ]
     return outcomes
+
+
+def moment(nanoseconds: int) -> datetime:
+    """Return a moment of an envelope."""
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
 
 
 async def declare_streams(url: str, **arguments: Any) -> None:

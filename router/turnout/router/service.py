@@ -9,6 +9,8 @@ from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
 from turnout.router.depth import Depth
+from turnout.router.history.archive import Archive
+from turnout.router.history.lookup import History
 from turnout.router.history.recorder import Recorder
 from turnout.router.leader import lead
 from turnout.router.lease import Lease
@@ -61,7 +63,8 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         depth = Depth(settings.amqp_urls)
         replies = Replies(client)
         once = RunOnce(client, depth, publisher, replies)
-        app = api.make_app(registry, control, client, once, settings)
+        past = History(database, Archive(links))
+        app = api.make_app(registry, control, client, once=once, past=past, settings=settings)
         runner = web.AppRunner(app, access_log=None)
         # What only the active router does; see turnout.router.leader.
         work = [

@@ -6,13 +6,16 @@ from redis.asyncio import Redis
 from turnout.router.api import (
     activity,
     cancellations,
+    events,
     flows,
     groups,
     health,
+    history,
     keys,
     overlaps,
     refusals,
     run_once,
+    runs,
     topology,
     triggers,
     usage,
@@ -22,6 +25,7 @@ from turnout.router.api.auth import require_token
 from turnout.router.api.control import (
     CACHE,
     CONTROL,
+    HISTORY,
     ONCE,
     OVERLAPS,
     PUBLIC_URL,
@@ -32,6 +36,7 @@ from turnout.router.api.control import (
 )
 from turnout.router.api.problem import problems
 from turnout.router.api.standby import require_active
+from turnout.router.history.lookup import History
 from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
@@ -47,7 +52,9 @@ def make_app(
     registry: Registry,
     control: Control,
     client: Redis,
+    *,
     once: RunOnce,
+    past: History,
     settings: RouterSettings,
 ) -> web.Application:
     """Build the admin API.
@@ -57,6 +64,7 @@ def make_app(
         control: what makes broker and cache follow.
         client: the cache, where ingress counts calls.
         once: runs tests.
+        past: what happened to calls.
         settings: where the public URL comes from.
     """
     app = web.Application(
@@ -68,11 +76,12 @@ def make_app(
     app[OVERLAPS] = Overlaps(client)
     app[REFUSALS] = Refusals(client)
     app[ONCE] = once
+    app[HISTORY] = past
     app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
     for noun in (
-        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, run_once),
-        *(workers, topology, usage, refusals),
+        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, workers),
+        *(topology, run_once, usage, refusals, events, runs, history),
     ):
         app.add_routes(noun.routes)
     return app

@@ -6,6 +6,7 @@ from typing import Protocol
 from aiohttp import web
 from redis.asyncio import Redis
 
+from turnout.router.history.lookup import History
 from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
@@ -55,6 +56,7 @@ CONTROL = web.AppKey("control", Control)
 USAGE = web.AppKey("usage", Usage)
 OVERLAPS = web.AppKey("overlaps", Overlaps)
 REFUSALS = web.AppKey("refusals", Refusals)
+HISTORY = web.AppKey("history", History)
 ONCE = web.AppKey("once", RunOnce)
 CACHE = web.AppKey("cache", Redis)
 PUBLIC_URL = web.AppKey("public_url", str)

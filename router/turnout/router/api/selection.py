@@ -8,7 +8,7 @@ from pydantic import Field
 from turnout.router.api.body import Answer
 from turnout.router.api.path import Query
 from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Registry, Trigger
-from turnout.shared import names
+from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
 
 _Legal = TypeVar("_Legal")
@@ -106,9 +106,9 @@ class Selection:
             NotFound: something that they name does not exist.
         """
         if query.group is not None:
-            await registry.group(_legal("group", names.slug, query.group))
+            await registry.group(legal("group", names.slug, query.group))
         if query.flow is not None:
-            await registry.flow(*_legal("flow", names.flow_address, query.flow))
+            await registry.flow(*legal("flow", names.flow_address, query.flow))
         if query.trigger is not None:
             await registry.trigger(query.trigger)
         snapshot = await registry.snapshot()
@@ -138,7 +138,24 @@ class Selection:
         )
 
 
-def _legal(field: str, check: Callable[[str], _Legal], value: str) -> _Legal:
+async def key_called(label: str, registry: Registry) -> str:
+    """Return the id of the key with this id, name or prefix; an id need not exist any more.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = [key.id for key in (await registry.snapshot()).keys if _is(label, key)]
+    if not found and not label.startswith(f"{ids.KEY}_"):
+        raise NotFound("key", label)
+    return found[0] if found else label
+
+
+def legal(field: str, check: Callable[[str], _Legal], value: str) -> _Legal:
+    """Check a name that a query holds.
+
+    Raises:
+        Invalid: it is not legal.
+    """
     try:
         return check(value)
     except InvalidName as error:

@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import (
+    events,
     flows,
     groups,
+    history,
     keys,
     refusals,
     run_once,
@@ -33,9 +35,11 @@ app.add_typer(groups.app, name="group", rich_help_panel=_REGISTRY)
 app.add_typer(flows.app, name="flow", rich_help_panel=_REGISTRY)
 app.add_typer(keys.app, name="key", rich_help_panel=_REGISTRY)
 app.add_typer(triggers.app, name="trigger", rich_help_panel=_REGISTRY)
-app.add_typer(runs.app, name="run", rich_help_panel=_REGISTRY)
 app.command(rich_help_panel=_CALLS)(usage.usage)
 app.command(rich_help_panel=_CALLS)(run_once.run_once)
+app.add_typer(events.app, name="event", rich_help_panel=_CALLS)
+app.add_typer(runs.app, name="run", rich_help_panel=_CALLS)
+app.add_typer(history.app, name="history", rich_help_panel=_CALLS)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 

@@ -35,6 +35,16 @@ Overlap = Annotated[
     ),
 ]
 
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="WHEN",
+        help="No older ones: 2h ago, a day, or a moment like 2027-01-31T09:30.",
+    ),
+]
+To = Annotated[str | None, typer.Option("--to", metavar="WHEN", help="Only older ones.")]
+
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -66,6 +76,26 @@ def expiry(text: str) -> str:
             f"{text!r} is neither a day like 2027-01-31 nor a span like 30d or 12h",
             param_hint="--expires",
         ) from None
+
+
+def past(text: str | None) -> str | None:
+    """Read a span before now, a day or a moment (in UTC if nothing else is said) as ISO 8601.
+
+    Raises:
+        BadParameter: it is none of them.
+    """
+    if text is None:
+        return None
+    try:
+        if (ago := _span(text)) is not None:
+            return (datetime.now(UTC) - ago).isoformat()
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither a span like 2h nor a moment like 2027-01-31T09:30",
+            param_hint="--from / --to",
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def overlap(text: str) -> int:

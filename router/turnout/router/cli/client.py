@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -88,6 +90,29 @@ class AdminApi:
         """
         self._ask("DELETE", path, None, urlencode(query))
 
+    def read(self, *path: str) -> bytes:
+        """Read bytes at `/api/v1/<path>`.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        with self._answer("GET", path) as answer:
+            return answer.read()
+
+    def lines(self, *path: str, **query: str | int | None) -> Iterator[Any]:
+        """Read lines of JSON at `/api/v1/<path>`, each when it comes.
+
+        Raises:
+            AdminApiError: it cannot be reached, refused, or broke off.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._answer("GET", path, query=urlencode(given)) as answer:
+            for line in answer:
+                document = json.loads(line)
+                if "error" in document:
+                    raise AdminApiError(document["error"])
+                yield document
+
     def _ask(
         self,
         method: str,
@@ -96,6 +121,21 @@ class AdminApi:
         query: str = "",
         patience: float = _TIMEOUT,
     ) -> Any:
+        with self._answer(method, path, body, query, patience) as answer:
+            if answer.status == http.HTTPStatus.NO_CONTENT:
+                return None
+            return self._document(answer.status, answer.read())
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: bytes | None = None,
+        query: str = "",
+        patience: float = _TIMEOUT,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Ask, and hand out a good answer to be read."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -106,23 +146,23 @@ class AdminApi:
         try:
             connection.request(method, prefix + target, body=body, headers=headers)
             answer = connection.getresponse()
-            status, content = answer.status, answer.read()
+            if answer.status >= http.HTTPStatus.BAD_REQUEST:
+                document = self._document(answer.status, answer.read())
+                raise AdminApiError(self._refusal(answer.status, document), answer.status)
+            yield answer
         except (OSError, UnicodeError, http.client.HTTPException) as error:
             self._unreachable(error)
         finally:
             connection.close()
-        if status == http.HTTPStatus.NO_CONTENT:
-            return None
+
+    def _document(self, status: int, content: bytes) -> Any:
         try:
-            document = json.loads(content)
+            return json.loads(content)
         except ValueError:
             raise AdminApiError(
                 f"what answers at {self._url} is not Turnout's admin API (status {status}): "
                 "set TURNOUT_ADMIN_URL"
             ) from None
-        if status >= http.HTTPStatus.BAD_REQUEST:
-            raise AdminApiError(self._refusal(status, document), status)
-        return document
 
     def _connection(self, patience: float) -> tuple[http.client.HTTPConnection, str]:
         """Return a connection, and the path before `/api/v1`.

@@ -1,14 +1,85 @@
-"""`turnout run`: executions of flows."""
+"""`turnout run`: executions of flows, replays among them."""
 
 from typing import Annotated
 
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import Why, flow_address
-from turnout.router.cli.output import Json, moment, show_fields, show_json
+from turnout.router.cli.arguments import (
+    From,
+    OfFlow,
+    OfGroup,
+    OfKey,
+    OfTrigger,
+    To,
+    Why,
+    flow_address,
+    past,
+)
+from turnout.router.cli.events import Before, Error, Limit, State
+from turnout.router.cli.output import Json, moment, show_fields, show_json, show_table
+from turnout.router.cli.story import show_story
 
-app = typer.Typer(help="Runs: executions of flows.", no_args_is_help=True)
+app = typer.Typer(help="Runs: executions of flows, replays too.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    *,
+    group: OfGroup = None,
+    flow: OfFlow = None,
+    trigger: OfTrigger = None,
+    key: OfKey = None,
+    state: State = None,
+    error: Error = None,
+    from_: From = None,
+    to: To = None,
+    limit: Limit = 20,
+    before: Before = None,
+    json: Json = False,
+) -> None:
+    """List runs, the newest first."""
+    query = {"from": past(from_), "to": past(to)}
+    found = client.find().get(
+        "runs",
+        group=group,
+        flow=flow,
+        trigger=trigger,
+        key=key,
+        state=state,
+        error=error,
+        limit=limit,
+        before=before,
+        **query,
+    )
+    if json:
+        show_json(found)
+        return
+    show_table(
+        ["=Started (UTC)", "=State", ">Attempt", "Flow and id", "Error"],
+        (
+            [
+                (each["started_at"] or "-")[:19].replace("T", "\n"),
+                each["state"],
+                str(each["attempt"]),
+                f"{each['flow']}\n{each['id']}"
+                + (f"\nreplay of {each['origin']}" if each["replay"] else ""),
+                each["error"] or "",
+            ]
+            for each in found["items"]
+        ),
+        empty="No such runs.",
+    )
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id: run_…")],
+    json: Json = False,
+) -> None:
+    """Tell the story of a run's event."""
+    story = client.find().get("runs", run_id)
+    show_json(story) if json else show_story(story)
 
 
 @app.command()

@@ -8,7 +8,7 @@ The broker drops the oldest blocks by age and size. What is gone is said, never 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from operator import attrgetter
@@ -47,7 +47,7 @@ class Archived(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """The offsets of the oldest and the newest block of the archive."""
+    """The offsets of the oldest and the newest message of a stream."""
 
     first: int
     last: int
@@ -63,20 +63,20 @@ class Archive:
     def __init__(self, links: Links) -> None:
         self._links = links
 
-    async def bounds(self) -> Bounds | None:
-        """Tell from where to where the archive goes now; None if it is empty.
+    async def bounds(self, stream: str = names.ARCHIVE) -> Bounds | None:
+        """Tell from where to where the archive, or another stream, goes; None if it is empty.
 
         Raises:
             BrokerError: the broker cannot be reached, or there is no archive.
         """
-        async with self._reading("first") as reader:
+        async with self._reading("first", stream) as reader:
             oldest = await reader.take(_PATIENCE)
         if not oldest:
             return None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE
         newest, timeout = oldest, _PATIENCE
-        async with self._reading("last") as reader:  # with the newest chunk of messages
+        async with self._reading("last", stream) as reader:  # with the newest chunk of messages
             while loop.time() < deadline and (messages := await reader.take(timeout)):
                 newest, timeout = messages, _QUIET
         return Bounds(oldest[0].offset, newest[-1].offset)
@@ -91,7 +91,7 @@ class Archive:
             return archived[1]
         return None
 
-    async def pick(self, places: Iterable[Place]) -> AsyncIterator[tuple[Place, Envelope | None]]:
+    async def pick(self, places: Iterable[Place]) -> AsyncGenerator[tuple[Place, Envelope | None]]:
         """Read chosen events in the order of the stream; None stands for one that is gone.
 
         Raises:
@@ -107,7 +107,7 @@ class Archive:
         finally:
             await cursor.close()
 
-    async def read(self, start: Start, last: int) -> AsyncIterator[list[Archived]]:
+    async def read(self, start: Start, last: int) -> AsyncGenerator[list[Archived]]:
         """Read all events in the order of the stream, block by block.
 
         Args:
@@ -128,16 +128,18 @@ class Archive:
         raise BrokerError(f"RabbitMQ delivers no more of {names.ARCHIVE} before offset {last}")
 
     @asynccontextmanager
-    async def _reading(self, start: Start) -> AsyncIterator[StreamReader]:
-        reader = await self._begin(start)
+    async def _reading(
+        self, start: Start, stream: str = names.ARCHIVE
+    ) -> AsyncIterator[StreamReader]:
+        reader = await self._begin(start, stream)
         try:
             yield reader
         finally:
             await _end(reader)
 
-    async def _begin(self, start: Start) -> StreamReader:
+    async def _begin(self, start: Start, stream: str = names.ARCHIVE) -> StreamReader:
         reader = StreamReader()
-        await reader.start(await self._links.connected(), names.ARCHIVE, start)
+        await reader.start(await self._links.connected(), stream, start)
         return reader
 
 

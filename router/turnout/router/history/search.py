@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router.history import states
 from turnout.router.history.models import Event, Run
 from turnout.shared import ids
+from turnout.shared.envelope import Envelope
 
 #: A row as it comes from the database, its columns by name.
 Record = sa.Row[*tuple[Any, ...]]
@@ -48,6 +49,17 @@ class Filter:
     """The name of an exception, with its module or without."""
     replays: bool | None = None
     """False: only the first run of each event."""
+
+    def takes(self, envelope: Envelope) -> bool:
+        """Tell whether an event may be wanted, as far as its envelope says."""
+        return (
+            self.group in {None, envelope.group}
+            and self.flow in {None, envelope.flow}
+            and self.trigger_id in {None, envelope.trigger_id}
+            and self.key_id in {None, envelope.key_id}
+            and (self.since is None or envelope.received_at >= self.since)
+            and (self.until is None or envelope.received_at < self.until)
+        )
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return the conditions as SQL."""

@@ -1,0 +1,174 @@
+"""`/history`: how far events and outcomes are recorded. And how their answers show a run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from aiohttp import web
+from pydantic import AwareDatetime, Field
+
+from turnout.router.api.body import Answer, Items, answer
+from turnout.router.api.control import HISTORY, REGISTRY
+from turnout.router.api.selection import KeyName, PartyQuery, TriggerName, key_called, legal
+from turnout.router.history.search import Filter, Record
+from turnout.router.registry import Directory, Registry
+from turnout.shared import names
+
+routes = web.RouteTableDef()
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+State = Literal[
+    "queued", "running", "retrying", "succeeded", "dead", "cancelled", "refused", "unknown"
+]
+
+
+class HistoryQuery(PartyQuery):
+    """Which events or runs."""
+
+    state: State | None = None
+    error: Annotated[str, Field(max_length=200)] | None = None
+    """The name of an exception, with its module or without."""
+    since: AwareDatetime | None = Field(None, alias="from")
+    until: AwareDatetime | None = Field(None, alias="to")
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+
+
+class PageQuery(HistoryQuery):
+    """Which page of them."""
+
+    before: Annotated[str, Field(pattern="^(evt|run)_[0-9a-f]{32}$")] | None = None
+    """The last id of the page before this one."""
+
+
+class RunAnswer(Answer):
+    """One execution of a flow for an event."""
+
+    id: str
+    event_id: str
+    group: str
+    flow: str
+    """The address: "group/flow"."""
+    trigger: TriggerName | None
+    """Null until its event was read in the archive; the same for key and kind."""
+    key: KeyName | None
+    kind: str | None
+    origin: str | None
+    """Of a replay: the run that it repeats."""
+    replay: str | None
+    """Of a replay: the operation that it belongs to."""
+    state: State
+    attempt: int
+    """The newest; 0 before the first."""
+    started_at: datetime | None
+    """Of the newest attempt."""
+    ended_at: datetime | None
+    error_type: str | None
+    error: str | None
+
+    @classmethod
+    def of(cls, run: Record, directory: Directory, /, **more: object) -> Self:
+        """Show a run, and what else the answer holds."""
+        return cls.model_validate(
+            {
+                "id": run.id,
+                "event_id": run.event_id,
+                "group": run.group_slug,
+                "flow": f"{run.group_slug}/{run.flow_slug}",
+                "trigger": run.trigger_id
+                and TriggerName.of(run.trigger_id, directory.trigger(run.trigger_id)),
+                "key": run.key_id and KeyName.of(run.key_id, directory.key(run.key_id)),
+                "kind": run.kind,
+                "origin": run.origin,
+                "replay": run.replay,
+                "state": run.state,
+                "attempt": run.attempt,
+                "started_at": moment(run.started_at),
+                "ended_at": moment(run.ended_at),
+                "error_type": run.error_type,
+                "error": run.error,
+                **more,
+            }
+        )
+
+
+class StreamAnswer(Answer):
+    """How far a stream is recorded."""
+
+    stream: str
+    recorded: int | None
+    """The offset of the newest message that is."""
+    newest: int | None
+    """The offset of the newest message that there is."""
+    behind: int
+    """How many messages are still to be recorded."""
+    recorded_until: datetime | None
+    """When the newest thing that is recorded happened."""
+    unreadable: int
+    """How many messages and events could not be read, and were left out."""
+    missed: int
+    """How many messages the broker dropped before they were recorded."""
+
+
+@routes.get("/api/v1/history")
+async def status(request: web.Request) -> web.Response:
+    """Tell how far the archive and the outcomes are recorded."""
+    return answer(
+        Items(
+            items=[
+                StreamAnswer(
+                    stream=each.stream,
+                    recorded=each.mark.last if each.mark.last >= 0 else None,
+                    newest=each.bounds.last if each.bounds else None,
+                    behind=each.messages,
+                    recorded_until=moment(each.mark.written_at),
+                    unreadable=each.mark.unreadable,
+                    missed=each.mark.missed,
+                )
+                for each in await request.app[HISTORY].lag()
+            ]
+        )
+    )
+
+
+async def filter_of(
+    query: HistoryQuery, registry: Registry, *, replays: bool | None = None
+) -> Filter:
+    """Turn a query into what the history looks for.
+
+    Groups, flows and triggers need not exist any more; a key does if it is not given by its id.
+
+    Raises:
+        Invalid: the group is no slug, or the flow no address.
+        NotFound: no key is called like this.
+    """
+    group = query.group and legal("group", names.slug, query.group)
+    flow = None
+    if query.flow is not None:
+        group, flow = legal("flow", names.flow_address, query.flow)
+    return Filter(
+        group=group,
+        flow=flow,
+        trigger_id=query.trigger,
+        key_id=query.key and await key_called(query.key, registry),
+        since=None if query.since is None else nanoseconds(query.since),
+        until=None if query.until is None else nanoseconds(query.until),
+        state=query.state,
+        error_type=query.error,
+        replays=replays,
+    )
+
+
+async def directory_of(request: web.Request) -> Directory:
+    """Return who is who."""
+    snapshot = await request.app[REGISTRY].snapshot()
+    return Directory(snapshot.keys, snapshot.triggers)
+
+
+def moment(nanoseconds: int) -> datetime | None:
+    """Return a moment of the history; None for 0, which is none."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000) if nanoseconds else None
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Return a moment as the history keeps it."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
