@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 
 from aiohttp import ClientSession, web
 
@@ -12,6 +13,7 @@ from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.history.recorder import Recorder
+from turnout.router.history.retention import Retention
 from turnout.router.leader import lead
 from turnout.router.lease import Lease
 from turnout.router.link import Links
@@ -73,6 +75,11 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             Monitor(client, registry, broker).run,
             replies.run,
             Recorder(database, links).run,
+            Retention(
+                database,
+                max_age=timedelta(days=settings.history_max_days),
+                max_bytes=settings.history_max_bytes,
+            ).run,
             *([control.watch_workers] if settings.auto_register else []),
         ]
         await runner.setup()

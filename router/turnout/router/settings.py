@@ -36,6 +36,12 @@ class RouterSettings(Settings):
     outcomes_max_bytes: int = Field(
         2_000_000_000, ge=1_000_000, description="how large the stream of outcomes becomes"
     )
+    history_max_days: int = Field(
+        30, ge=1, description="how many days the history keeps runs that have ended"
+    )
+    history_max_bytes: int = Field(
+        10_000_000_000, ge=10_000_000, description="how large the history becomes before that"
+    )
     admin_allow_remote: bool = Field(
         False, description="let the admin API listen beyond this machine"
     )

@@ -83,9 +83,9 @@ class Filter:
                 sa.or_(Run.error_type == name, Run.error_type.endswith(f".{name}", autoescape=True))
             )
         if self.since is not None:
-            found.append(Run.id >= _id_at(self.since))
+            found.append(Run.id >= id_at(self.since))
         if self.until is not None:
-            found.append(Run.id < _id_at(self.until))
+            found.append(Run.id < id_at(self.until))
         if self.replays is not None:
             found.append(Run.replay.is_not(None) if self.replays else Run.replay.is_(None))
         return found
@@ -122,6 +122,6 @@ def runs_of(event_id: str) -> sa.ColumnElement[bool]:
     )
 
 
-def _id_at(moment: int) -> str:
+def id_at(moment: int) -> str:
     """Return what sorts before the ids of all runs that began at a moment or later."""
     return f"{ids.RUN}_{moment // 1_000_000:012x}"
