@@ -83,8 +83,8 @@ async def _catch_up(
         worst = max(worst, time.monotonic() - tick - 0.05)
     took, cpu = time.monotonic() - began, time.process_time() - cpu
     print(
-        f"{what}: {count / took:,.0f} events/s ({count:,} in {took:.1f} s, {cpu / count * 1e6:.0f} µs "
-        f"of CPU each; the event loop was held up for {worst * 1000:.0f} ms at most)"
+        f"{what}: {count / took:,.0f} events/s ({count:,} in {took:.1f} s, "
+        f"{cpu / count * 1e6:.0f} µs of CPU each; the event loop was held up for {worst * 1000:.0f} ms at most)"
     )
     recorder.cancel()
     await asyncio.wait([recorder])

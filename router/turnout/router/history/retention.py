@@ -107,7 +107,7 @@ async def _size(connection: AsyncConnection) -> int:
     if connection.dialect.name == "sqlite":
         return int(await connection.scalar(sa.text(_SQLITE_SIZE)) or 0)
     size = 0.0
-    for table in (Event.__table__, Run.__table__, Attempt.__table__):
-        found = await connection.scalar(sa.text(_POSTGRESQL_SIZE.format(table=table.name)))
+    for model in (Event, Run, Attempt):
+        found = await connection.scalar(sa.text(_POSTGRESQL_SIZE.format(table=model.__tablename__)))
         size += float(found or 0)
     return int(size)
