@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import uvloop
@@ -88,10 +88,15 @@ async def until(stop: asyncio.Event, *background: Coroutine[Any, Any, None]) -> 
         for task in done:
             task.result()
     finally:
-        # Again and again: up to Python 3.11 a cancelled asyncio.wait_for, as in redis-py, goes on
-        # as if nothing had been, when what it waits for ends in the same turn of the loop.
-        while not all(task.done() for task in tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=_CANCELLING)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
+
+
+async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended, in whatever way."""
+    # Again and again: up to Python 3.11 a cancelled asyncio.wait_for, as in redis-py, goes on as if
+    # nothing had been, when what it waits for ends in the same turn of the loop.
+    while not all(task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_CANCELLING)
+    await asyncio.gather(*tasks, return_exceptions=True)

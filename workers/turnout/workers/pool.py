@@ -86,8 +86,8 @@ class Pool:
             ]
             await stop.wait()
             drained = await self._drain()
-            for task in tasks:  # closes the connection: what was acknowledged goes out before
-                task.cancel()
+            # Closes the connection: what was acknowledged goes out before.
+            await service.cancel(tasks)
         await self._publisher.close()
         await self._board.aclose()
         await self._marks.close()

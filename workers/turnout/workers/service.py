@@ -12,13 +12,18 @@ from turnout.shared.errors import FlowError
 from turnout.workers import loading, logs, resources, selection
 from turnout.workers.flow import Flow
 from turnout.workers.pool import Pool
+from turnout.workers.reload import Reload
 from turnout.workers.settings import WorkerSettings
 
 logger = log.get(__name__)
 
 
 def main(
-    modules: Sequence[str], concurrency: int | None = None, patterns: str | None = None
+    modules: Sequence[str],
+    concurrency: int | None = None,
+    patterns: str | None = None,
+    *,
+    reload: bool = False,
 ) -> None:
     """Run the flows of some modules until SIGTERM or SIGINT.
 
@@ -30,10 +35,25 @@ def main(
         modules: each a path to a .py file, or a dotted name.
         concurrency: how many runs of each flow are in progress at once; None: as in the settings.
         patterns: which of the flows are served, see `selection`; None: all.
+        reload: start again when a file has changed.
 
     Raises:
         SystemExit: with status 2, if a module or a setting is wrong; the message is printed.
     """
+    watch = Reload(modules) if reload else None
+    try:
+        _run(modules, concurrency, patterns, watch)
+    except SystemExit:
+        if watch is None:
+            raise
+        watch.wait()
+    if watch is not None and watch.is_due:
+        watch.start_again()
+
+
+def _run(
+    modules: Sequence[str], concurrency: int | None, patterns: str | None, watch: Reload | None
+) -> None:
     try:
         # Before there is an event loop: a module may well start one while it is imported.
         flows = selection.choose(loading.load(modules), patterns)
@@ -42,19 +62,25 @@ def main(
         raise SystemExit(2) from None
 
     async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
-        await _serve(flows, settings, stop)
+        await _serve(flows, settings, stop, watch)
 
     service.run(WorkerSettings, serve, concurrency=concurrency)
 
 
-async def _serve(flows: Mapping[str, Flow], settings: WorkerSettings, stop: asyncio.Event) -> None:
-    impatience = asyncio.create_task(_exit_at_next_signal(stop), name="second signal")
+async def _serve(
+    flows: Mapping[str, Flow], settings: WorkerSettings, stop: asyncio.Event, watch: Reload | None
+) -> None:
+    helpers = [asyncio.create_task(_exit_at_next_signal(stop), name="second signal")]
+    if watch is not None:
+        helpers.append(asyncio.create_task(watch.set_when_due(stop), name="reload"))
     logs.install()
     async with resources.opened(resources.declared()) as opened:
         drained = await Pool(flows, settings, opened).run(stop)
         if not drained:
+            if watch is not None and watch.is_due:
+                watch.start_again()
             _exit("grace time is over")
-    impatience.cancel()
+    await service.cancel(helpers)
 
 
 async def _exit_at_next_signal(stop: asyncio.Event) -> None:

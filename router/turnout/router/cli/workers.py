@@ -26,7 +26,7 @@ app = typer.Typer(cls=_RunByDefault, help="Workers: they execute flows.")
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0917 - typer makes options of them
     modules: Annotated[
         list[str], typer.Argument(metavar="MODULE...", help="Modules or files with flows.")
     ],
@@ -46,12 +46,17 @@ def run(
         str | None,
         typer.Option(metavar="N..M", help="As many processes as the queues need, from N to M."),
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="For development: start again when a file changes.")
+    ] = False,
 ) -> None:
     """Run the flows of these modules; `turnout worker MODULE...` is enough."""
     fewest, most = _count(processes, autoscale)
     if (fewest, most) == (1, 1):
-        import_module("turnout.workers.service").main(modules, concurrency, flows)
+        import_module("turnout.workers.service").main(modules, concurrency, flows, reload=reload)
         return
+    if reload:
+        raise typer.BadParameter("it is for one process", param_hint="--reload")
     arguments = [*modules]
     if concurrency is not None:
         arguments.append(f"--concurrency={concurrency}")
