@@ -33,6 +33,7 @@ class Reload:
         self._given = [Path(each).resolve() for each in modules if each.endswith(".py")]
         self._known: dict[Path, int | None] = {}
         self._changed = threading.Event()
+        self.look()
         threading.Thread(target=self._watch, name="reload", daemon=True).start()
 
     @property
@@ -42,7 +43,7 @@ class Reload:
 
     def wait(self) -> None:
         """Wait until a file has changed."""
-        self._look()
+        self.look()
         print("waiting until a file has changed", file=sys.stderr)
         self._changed.wait()
 
@@ -57,17 +58,18 @@ class Reload:
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own
 
-    def _watch(self) -> None:
-        while not self.is_due:
-            time.sleep(_INTERVAL)
-            self._look()
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Compare the files with how they were when they were first seen."""
         for path in (*self._given, *_imported()):
             at = _changed_at(path)
             if self._known.setdefault(path, at) != at and not self.is_due:
                 print(f"{path} has changed: the worker starts again", file=sys.stderr)
                 self._changed.set()
+
+    def _watch(self) -> None:
+        while not self.is_due:
+            time.sleep(_INTERVAL)
+            self.look()
 
 
 def _imported() -> Iterator[Path]:

@@ -60,6 +60,8 @@ def _run(
     except FlowError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    if watch is not None:
+        watch.look()
 
     async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await _serve(flows, settings, stop, watch)
