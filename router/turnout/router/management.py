@@ -85,7 +85,7 @@ class Management:
                 # A queue that was just declared has no counts yet.
                 each.get("messages_ready") or 0,
                 each.get("messages_unacknowledged") or 0,
-                each.get("message_stats", {}).get("deliver_get_details", {}).get("rate") or 0.0,
+                _rate(each),
             )
             for each in await self._list("queues", columns)
         }
@@ -105,6 +105,14 @@ class Management:
             raise BrokerError(
                 f"RabbitMQ's management API at {self._url} cannot be reached: {error}"
             ) from None
+
+
+def _rate(queue: dict[str, Any]) -> float:
+    """Return how many messages of a queue are handed out each second."""
+    # Where there is nothing to tell, RabbitMQ writes an empty list instead of an object.
+    stats = queue.get("message_stats") or {}
+    details = stats.get("deliver_get_details") or {}
+    return details.get("rate") or 0.0
 
 
 def default_url(amqp_url: str, port: int | None = None) -> str:
