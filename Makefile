@@ -5,7 +5,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-annotate --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help up test faults check format lock clean environment bench-ingest bench-soak
+.PHONY: help up test faults check format lock clean environment bench-ingest bench-soak bench-revoke
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ lock: ## resolve the dependencies anew: the three lock files
 	"$$directory/bin/"$(LOCK) --extra postgres --group dev pyproject.toml -o requirements-dev.lock && \
 	"$$directory/bin/"$(LOCK) --extra postgres -c requirements.lock pyproject.toml \
 		bench/requirements.in -o bench/requirements.lock
+
+bench-revoke: ## how soon does a revoked key stop working on every ingress process?
+	bench/run revoke
 
 clean: ## remove the environment and all caches; not the data in .turnout
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -49,12 +49,18 @@ class Turnout:
         assert self._target is not None, "prepare it first"
         return self._target
 
+    def admin(self) -> aiohttp.ClientSession:
+        """Open a client of the admin API, to which paths are relative."""
+        return aiohttp.ClientSession(
+            f"http://{LOOPBACK}:{self._admin_port}/api/v1/",
+            headers={"Authorization": f"Bearer {self._admin_token}"},
+            raise_for_status=True,
+        )
+
     async def prepare(self) -> None:
         """Make the flow, the key and the trigger."""
-        async with started(self._router()):
-            headers = {"Authorization": f"Bearer {self._admin_token}"}
-            async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
-                self._target = await self._make_trigger(session)
+        async with started(self._router()), self.admin() as api:
+            self._target = await self._make_trigger(api)
 
     @asynccontextmanager
     async def running(self, *, processes: int = 1, worker: bool = False) -> AsyncIterator[Service]:
@@ -63,6 +69,14 @@ class Turnout:
         others = [self._router(), *([self._worker()] if worker else [])]
         async with started(*others, ingress):
             yield ingress
+
+    @asynccontextmanager
+    async def beside(self, number: int) -> AsyncIterator[list[str]]:
+        """Run the router and so many ingress processes; gives the trigger's URL on each."""
+        ports = free_ports(number)
+        ingresses = [self._ingress(1, port, f"ingress-{port}") for port in ports]
+        async with started(self._router(), *ingresses):
+            yield [str(URL(self.target.url).with_port(port)) for port in ports]
 
     async def count(self, accepted: int, *, worker: bool = False) -> None:
         """Hold what the broker has against the calls that were accepted, and empty the queue.
@@ -80,11 +94,9 @@ class Turnout:
             if number < accepted:
                 raise Failed(f"{place} has {number} of {accepted} accepted calls")
 
-    async def _make_trigger(self, session: aiohttp.ClientSession) -> Target:
-        api = URL(f"http://{LOOPBACK}:{self._admin_port}/api/v1")
-
+    async def _make_trigger(self, api: aiohttp.ClientSession) -> Target:
         async def make(path: str, body: dict[str, str]) -> dict[str, Any]:
-            async with session.post(api / path, json=body) as response:
+            async with api.post(path, json=body) as response:
                 return dict(await response.json())
 
         await make("groups", {"slug": flows.GROUP, "name": "Benchmark"})
@@ -96,14 +108,14 @@ class Turnout:
         async with asyncio.timeout(_LIVE_SECONDS):
             while not trigger["live"]:
                 await asyncio.sleep(0.1)
-                async with session.get(api / f"triggers/{trigger['id']}") as response:
+                async with api.get(f"triggers/{trigger['id']}") as response:
                     trigger = await response.json()
         return Target(trigger["url"], key["key"])
 
     def _router(self) -> Service:
         return self._service(
             "router",
-            [],
+            ["router"],
             {
                 "TURNOUT_AMQP_URL": self._nodes.amqp_url("router"),
                 "TURNOUT_MANAGEMENT_URL": self._nodes.management_url,
@@ -117,18 +129,21 @@ class Turnout:
             ready=f"http://{LOOPBACK}:{self._admin_port}/readyz",
         )
 
-    def _ingress(self, processes: int) -> Service:
+    def _ingress(self, processes: int, port: int | None = None, name: str = "ingress") -> Service:
+        port = port or self._ingress_port
         several = ["--processes", str(processes)] if processes > 1 else []
         return self._service(
-            "ingress",
-            ["--port", str(self._ingress_port), *several],
+            name,
+            ["ingress", "--port", str(port), *several],
             {"TURNOUT_AMQP_URL": self._nodes.amqp_url("ingress")},
-            ready=f"http://{LOOPBACK}:{self._ingress_port}/readyz",
+            ready=f"http://{LOOPBACK}:{port}/readyz",
         )
 
     def _worker(self) -> Service:
         return self._service(
-            "worker", [flows.__name__], {"TURNOUT_AMQP_URL": self._nodes.amqp_url("worker")}
+            "worker",
+            ["worker", flows.__name__],
+            {"TURNOUT_AMQP_URL": self._nodes.amqp_url("worker")},
         )
 
     def _service(
@@ -137,7 +152,7 @@ class Turnout:
         inherited = {key: value for key, value in os.environ.items() if key[:8] != "TURNOUT_"}
         return Service(
             name,
-            [sys.executable, "-m", "turnout.router.cli", name, *arguments],
+            [sys.executable, "-m", "turnout.router.cli", *arguments],
             environment={**inherited, "TURNOUT_REDIS_URL": self._nodes.cache.url(), **variables},
             directory=self._directory,
             ready=ready,
