@@ -95,6 +95,47 @@ async def test_an_async_flow_that_takes_too_long_is_cancelled() -> None:
     assert cancelled
 
 
+async def test_each_of_many_attempts_has_its_own_time() -> None:
+    async def runs(event: Event) -> None:
+        if event.attempt > 1:
+            await asyncio.sleep(0.05 if event.attempt == 2 else 60)
+
+    async with executing(runs, timeout=0.2) as made:
+        begun = []
+        for attempt_ in (3, 1, 2, 3):
+            begun.append(asyncio.create_task(made.run(context(attempt=attempt_))))
+            await asyncio.sleep(0.05)
+        ends = await asyncio.gather(*begun)
+
+    out_of_time = "TimeoutError: not done within 0.2 s"
+    assert [getattr(each, "error", None) for each in ends] == [
+        *(out_of_time, None, None, out_of_time),
+    ]
+
+
+async def test_an_attempt_that_ends_well_when_it_is_cancelled_has_ended_well() -> None:
+    async def stubborn(event: Event) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "tidied up"
+        return "never"
+
+    async def tidies(event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("broken on the way")
+
+    assert await run(stubborn, timeout=0.02) == Success("tidied up")
+    end = await run(tidies, timeout=0.02)
+    assert isinstance(end, Failure)
+    assert end.error == "ValueError: broken on the way"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 async def test_a_thread_that_takes_too_long_is_abandoned_and_keeps_its_place() -> None:
     released = threading.Event()
     calls = []

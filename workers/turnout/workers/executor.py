@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from turnout.shared import log
 from turnout.workers import logs
@@ -50,33 +50,62 @@ def executor_of(flow: Flow, limit: int) -> Executor:
 
 
 class Loop:
-    """Runs an `async def` where it is awaited."""
+    """Runs an `async def` where it is awaited.
+
+    All attempts of a flow have the same time, so they run out of it in the order in which they
+    began: one timer, for the oldest, serves all. `asyncio.timeout` would cost each of them more
+    than the rest of its way through a worker.
+    """
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, context: Context) -> Success | Failure:
         """Make one attempt."""
         timeout = self._flow.timeout
-        if timeout is None:
-            try:
-                return Success(await invoke(self._flow, context))
-            # SystemExit and the like are the flow's failure too: they must not end the worker.
-            except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
-                return _failed(error)
-        context.begin(timeout)
-        limit = asyncio.timeout(timeout)
+        if timeout is not None:
+            return await self._run_within(timeout, context)
         try:
-            async with limit:
-                return Success(await invoke(self._flow, context))
+            return Success(await invoke(self._flow, context))
+        # SystemExit and the like are the flow's failure too: they must not end the worker.
         except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
-            failure = _failed(error)
-            if limit.expired() and isinstance(error, TimeoutError):
-                return failure._replace(error=Failure.out_of_time(timeout).error)
-            return failure
+            return _failed(error)
 
     async def close(self) -> None:
         """Do nothing: the runs are awaited by who started them."""
+
+    async def _run_within(self, timeout: float, context: Context) -> Success | Failure:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        context.begin(timeout)
+        ends = self._running[task] = self._loop.time() + timeout
+        if self._timer is None:
+            self._timer = self._loop.call_at(ends, self._end_the_oldest)
+        try:
+            end: Success | Failure = Success(await invoke(self._flow, context))
+        except BaseException as error:  # noqa: BLE001 - whatever it is becomes a value
+            if self._running.pop(task, None) is None and not task.uncancel():
+                end = Failure.of(error)
+                if isinstance(error, asyncio.CancelledError):
+                    end = end._replace(error=Failure.out_of_time(timeout).error)
+                return end
+            return _failed(error)
+        if self._running.pop(task, None) is None:
+            task.uncancel()  # it came to its end all the same
+        return end
+
+    def _end_the_oldest(self) -> None:
+        """Cancel what is out of time, and set the timer for what is next."""
+        self._timer = None
+        now = self._loop.time()
+        for task, ends in list(self._running.items()):
+            if ends > now:
+                self._timer = self._loop.call_at(ends, self._end_the_oldest)
+                return
+            del self._running[task]
+            task.cancel()
 
 
 class Threads:
