@@ -1,13 +1,14 @@
-"""The recorder: how many events a second it writes into SQLite, and how fast the newest are found.
+"""The recorder: how many events a second it writes into SQL, and how fast the newest are found.
 
-    bench/run recorder [--events N] [--database URL]
+    bench/run recorder [--events N] [--seconds N] [--database URL]
 
-Writes events in blocks and their outcomes into the two streams of a private RabbitMQ, then lets a
-recorder catch up, first with the events alone and then with the outcomes of the same number of
-other events as well. Then it looks up pages of the newest 50. Prints what came of it.
+Three measurements, over private nodes:
 
-How the recorder fares beside the full load of calls is measured with the whole system:
-`bench/run ingest`.
+1. Catching up: so many events are in the archive, then as many with a start and an end of each in
+   the outcomes too; a recorder begins, and is awaited.
+2. Looking up: pages of the newest 50 of all these.
+3. Beside the full load: router, ingress and a worker under as many calls as go, with the recorder
+   in the router; how much it has recorded when the load ends, and how long the rest takes.
 """
 
 import argparse
@@ -18,8 +19,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import uvloop
-from bench.machine import describe
-from tests.support import brokers, history
+from bench import load, machine, nodes
+from bench.load import Failed
+from bench.nodes import Nodes
+from bench.turnout import Turnout
+from tests.support import history
 from tests.support.history import declare_streams, writing
 
 from turnout.router.database import Database, open_database
@@ -31,7 +35,6 @@ from turnout.router.link import Links
 from turnout.shared import log, outcome
 from turnout.shared.envelope import Envelope
 
-_VHOST = "bench"
 _PAGES = 20
 _CHUNK = 20_000
 
@@ -84,7 +87,8 @@ async def _catch_up(
     took, cpu = time.monotonic() - began, time.process_time() - cpu
     print(
         f"{what}: {count / took:,.0f} events/s ({count:,} in {took:.1f} s, "
-        f"{cpu / count * 1e6:.0f} µs of CPU each; the event loop was held up for {worst * 1000:.0f} ms at most)"
+        f"{cpu / count * 1e6:.0f} µs of CPU each; the event loop was held up for "
+        f"{worst * 1000:.0f} ms at most)"
     )
     recorder.cancel()
     await asyncio.wait([recorder])
@@ -115,19 +119,50 @@ async def _look_up(database: Database, last: Envelope) -> None:
         print(f"  {name}: {slowest * 1000:.1f} ms")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--database", help="postgresql+asyncpg://…; default: a new SQLite file")
-    given = parser.parse_args()
+async def beside_load(found: Nodes, directory: Path, seconds: float) -> None:
+    """Measure under as many calls as go, and print."""
+    turnout = Turnout(found, directory)
+    await turnout.prepare()
+    url = f"sqlite+aiosqlite:///{directory / 'registry.db'}"
+    async with turnout.running(worker=True), open_database(url) as database:
+        flood = await load.flood(turnout.target, seconds)
+        meanwhile = await _count(database)
+        began = time.monotonic()
+        while await _count(database, Run.state == "succeeded") < flood.accepted:  # noqa: ASYNC110 - another process writes
+            await asyncio.sleep(0.1)
+        rest = time.monotonic() - began
+    print(
+        f"beside {flood.rate:,.0f} calls/s that are run by a worker: "
+        f"{meanwhile / flood.seconds:,.0f} events/s; all is recorded {rest:.1f} s after the load"
+    )
+
+
+async def _count(database: Database, *conditions: sa.ColumnElement[bool]) -> int:
+    async with database.reading() as connection:
+        query = sa.select(sa.func.count()).select_from(Run).where(*conditions)
+        return int(await connection.scalar(query) or 0)
+
+
+async def main(given: argparse.Namespace) -> None:
+    """Measure and print."""
     log.configure("warning", "console")
-    print(describe())
-    with tempfile.TemporaryDirectory() as directory:
-        url = given.database or f"sqlite+aiosqlite:///{directory}/turnout.db"
-        with brokers.private_rabbitmq(Path(directory) / "rabbitmq") as broker:
-            broker.management.make_vhost(_VHOST)
-            uvloop.run(measure(broker.amqp_url(_VHOST), url, given.events))
+    load.require_wrk()
+    print(machine.describe())
+    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
+        directory = Path(name)
+        async with nodes.running(directory) as found:
+            url = given.database or f"sqlite+aiosqlite:///{directory}/recorder.db"
+            await measure(found.peers_url, url, given.events)
+            if given.seconds:
+                await beside_load(found, directory, given.seconds)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(prog="bench/run recorder", description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--database", help="postgresql+asyncpg://…; default: a new SQLite file")
+    try:
+        uvloop.run(main(parser.parse_args()))
+    except Failed as failure:
+        raise SystemExit(f"failed: {failure}") from None

@@ -25,6 +25,9 @@ _TOGETHER = 200
 
 _STREAM = {"x-queue-type": "stream", "x-stream-max-segment-size-bytes": 1_000_000}
 
+#: The worker of all outcomes.
+WORKER = "wrk_" + "0" * 32
+
 #: Of what events are made: a few triggers of a few flows, called with a few keys.
 _ROUTES = [
     (f"trg_{number:032x}", f"key_{number % 7:032x}", group, flow)
@@ -71,7 +74,7 @@ def ended(envelope: Envelope, state: str = outcome.SUCCEEDED, **fields: Any) -> 
         attempt=attempt,
         group=envelope.group,
         flow=envelope.flow,
-        worker_id="wrk_" + "0" * 32,
+        worker_id=WORKER,
         started_at=started_at,
         ended_at=0 if state == outcome.STARTED else started_at + 5_000_000,
     )

@@ -121,6 +121,7 @@ class Ledger:
         dead: in `turnout.dead`.
         unrouted: in `turnout.unrouted`.
         archived: how often an event is in the archive.
+        recorded: the state of each event that the history has and does not call taken back.
     """
 
     def __init__(self, system: System, sender: Sender) -> None:
@@ -134,6 +135,7 @@ class Ledger:
         self.dead: Counter[str] = Counter()
         self.unrouted: Counter[str] = Counter()
         self.archived: Counter[str] = Counter()
+        self.recorded: dict[str, str] = {}
 
     async def balance(self) -> None:
         """Wait until each accepted event has ended and is archived, print the ledger, check it.
@@ -162,6 +164,7 @@ class Ledger:
             try:
                 await eventually(ended, PATIENCE, "every accepted event has ended")
                 await eventually(archived, PATIENCE, "every accepted event is in the archive")
+                await eventually(self._is_recorded, PATIENCE, "the history is right")
             finally:
                 print(self)
 
@@ -169,7 +172,24 @@ class Ledger:
         assert {each: self._bodies[each] for each in accepted} == sender.accepted
         assert all(flow.fails(_number(self._bodies[each]), 2) for each in self.dead)
         assert not any(flow.fails(_number(self._bodies[each]), 2) for each in self.succeeded)
+        unanswered = self.recorded.keys() - accepted
+        assert len(unanswered) <= sender.failed.total(), "the history has what was never accepted"
         assert set(sender.failed) <= {0, 503}, "what is uncertain is a 503 and nothing else"
+
+    async def _is_recorded(self) -> bool:
+        """Tell whether the history has each accepted event in the state in which it ended."""
+        self.recorded = {
+            event_id: state
+            for event_id, state in (await self._system.history(self._sender.started_at)).items()
+            if state not in {"refused", "unknown"}
+        }
+        return all(
+            self.recorded.get(each)
+            == (
+                "succeeded" if each in self.succeeded else "dead" if each in self.dead else "queued"
+            )
+            for each in self._sender.accepted
+        )
 
     def read_runs(self) -> None:
         """Read what the flow has entered since the last time."""
@@ -210,6 +230,8 @@ class Ledger:
             "  unrouted": len(accepted & self.unrouted.keys() - self.succeeded.keys()),
             "  missing": len(accepted - ended),
             "  not archived": len(accepted - self.archived.keys()),
+            "  not in the history": len(accepted - self.recorded.keys()),
+            "  queued in the history": sum(each == "queued" for each in self.recorded.values()),
             "succeeded twice or more": sum(count > 1 for count in self.succeeded.values()),
             "archived twice or more": sum(count > 1 for count in self.archived.values()),
             "not accepted, and yet ended": len(ended - accepted),

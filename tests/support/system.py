@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -341,6 +342,18 @@ class System:
             )
             await archive.call(consume, commands.Basic.ConsumeOk)
             yield archive
+
+    async def history(self, since: datetime) -> dict[str, str]:
+        """Return the state of each event that is recorded since a moment."""
+        found: dict[str, str] = {}
+        query = urlencode({"from": since.isoformat(), "limit": 1000})
+        before = ""
+        while True:
+            page = (await self.admin("GET", f"events?{query}{before}", status=200))["items"]
+            found |= {each["id"]: each["state"] for each in page}
+            if len(page) < 1000:
+                return found
+            before = f"&before={page[-1]['id']}"
 
     def told_secrets(self) -> list[str]:
         """Name the secrets that are in a log, and which log that is."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from redis.asyncio import Redis
 from tests.router.history.conftest import delete_streams
 from tests.router.serving import Admin, serve
+from tests.router.test_cli import Result, run
 from tests.support import history
 from tests.support.history import Writer, declare_streams
 from tests.support.waiting import eventually
@@ -238,3 +240,37 @@ async def test_what_does_not_exist_is_not_found(past: Admin) -> None:
         problem = await past.call("GET", path, status=422)
         assert [each["field"] for each in problem["errors"]] == [field], path
     await past.call("GET", "events/17", status=400)
+
+
+async def test_the_command_line_tells_what_happened(
+    past: Admin, writer: Writer, tmp_path: Path
+) -> None:
+    event = history.event(5, path="/deals")
+    dead = history.ended(event, outcome.DEAD)
+    await written(past, writer, [event, history.event(6)], dead)
+
+    async def turnout(*arguments: str) -> Result:
+        environment = {"TURNOUT_ADMIN_URL": past.url, "TURNOUT_ADMIN_TOKEN": past.token}
+        result = await run(*arguments, cwd=tmp_path, **environment)
+        assert result.code == 0, result
+        return result
+
+    flow = f"{event.group}/{event.flow}"
+    found = (await turnout("event", "list", "--state", "dead", "--flow", flow, "--from", "1h")).out
+    assert event.event_id in found
+    assert "POST /deals" in found
+    found = (await turnout("event", "list", "--where", "order.id=A-5", "--json")).out
+    assert [each["id"] for each in json.loads(found)["items"]] == [event.event_id]
+    story = (await turnout("event", "show", event.event_id)).out
+    for text in (flow, "received", "attempt 1: dead after 5.0 ms", "ValueError: no", '"id": "A-5"'):
+        assert text in story
+    await turnout("event", "show", event.event_id, "--body", "body.json")
+    assert await asyncio.to_thread((tmp_path / "body.json").read_bytes) == event.body
+    assert event.run_id in (await turnout("run", "list", "--error", "ValueError")).out
+    assert "dead" in (await turnout("run", "show", event.run_id)).out
+    assert "turnout.archive" in (await turnout("history", "status")).out
+    erased = await turnout("event", "erase", event.event_id, "--reason", "asked", "--yes")
+    assert "archive's own retention" in " ".join(erased.err.split())
+    story = (await turnout("event", "show", event.event_id)).out
+    assert "asked" in story
+    assert "ValueError: no" not in story

@@ -92,7 +92,8 @@ async def test_what_was_written_before_and_meanwhile_is_recorded(
 async def test_recording_goes_on_where_it_stopped_wherever_that_was(
     database: Database, writer: Writer, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 2000)  # many small batches
+    small = dict.fromkeys((names.ARCHIVE, names.OUTCOMES), 2000)
+    monkeypatch.setattr(module, "_MOST_BYTES", small)
     chosen = random.Random(7)
     events = await write(writer, 800)
     for _ in range(6):

@@ -83,7 +83,7 @@ def list_(
         show_json(found)
         return
     show_table(
-        ["=When (UTC)", "=State", "Flow, call and id", "Error"],
+        ["=When (UTC)", "=State", "=Flow, call and id", "Error"],
         (
             [
                 (each["received_at"] or "-")[:19].replace("T", "\n"),

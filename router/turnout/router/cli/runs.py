@@ -56,14 +56,14 @@ def list_(
         show_json(found)
         return
     show_table(
-        ["=Started (UTC)", "=State", ">Attempt", "Flow and id", "Error"],
+        ["=Started (UTC)", "=State", ">Attempt", "=Flow and id", "Error"],
         (
             [
                 (each["started_at"] or "-")[:19].replace("T", "\n"),
                 each["state"],
                 str(each["attempt"]),
                 f"{each['flow']}\n{each['id']}"
-                + (f"\nreplay of {each['origin']}" if each["replay"] else ""),
+                + (f"\nreplay of\n{each['origin']}" if each["replay"] else ""),
                 each["error"] or "",
             ]
             for each in found["items"]

@@ -40,9 +40,9 @@ logger = log.get(__name__)
 
 #: Seconds in which more may come before a batch is written.
 _GATHERING = 0.1
-#: Bytes of one stream in a batch, or one message: some thousand events, written in a tenth of a
-#: second. For that long other writers of SQLite wait.
-_MOST_BYTES = 512 * 1024
+#: Bytes of a stream in a batch, or one message: some thousand events and their outcomes, which are
+#: not compressed, written in some tenths of a second. For that long other writers of SQLite wait.
+_MOST_BYTES = {names.ARCHIVE: 256 * 1024, names.OUTCOMES: 1024 * 1024}
 #: Seconds in which the broker begins to deliver what is there.
 _PATIENCE = 5.0
 #: Seconds behind that are worth a line in the log, and between two of these.
@@ -133,14 +133,14 @@ class _Source:
     @property
     def is_full(self) -> bool:
         """Whether enough waits for a batch."""
-        return sum(len(each.body) for each in self.waiting) >= _MOST_BYTES
+        return sum(len(each.body) for each in self.waiting) >= _MOST_BYTES[self.stream]
 
     def next(self) -> list[Message]:
         """Hand out messages for one batch."""
         size = 0
         for number, each in enumerate(self.waiting):
             size += len(each.body)
-            if size > _MOST_BYTES and number:
+            if size > _MOST_BYTES[self.stream] and number:
                 messages, self.waiting = self.waiting[:number], self.waiting[number:]
                 return messages
         messages, self.waiting = self.waiting, []

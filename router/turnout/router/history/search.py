@@ -65,9 +65,11 @@ class Filter:
         """Return the conditions as SQL."""
         found = []
         if self.state is not None:
-            # Written out, so that the index of states other than "succeeded" can be used.
-            found.append(Run.state == sa.literal(self.state, literal_execute=True))
+            found.append(Run.state == self.state)
         rare = self.state is not None and self.state != states.SUCCEEDED
+        if rare:
+            # Word for word what the index of these states says, so that SQLite uses it.
+            found.append(Run.state != sa.literal(states.SUCCEEDED, literal_execute=True))
         for column, value in (
             (Run.group_slug, self.group),
             (Run.flow_slug, self.flow),
