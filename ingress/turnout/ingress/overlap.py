@@ -24,7 +24,7 @@ class Overlaps:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._callers: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._callers: defaultdict[tuple[str, float], set[tuple[str, str]]] = defaultdict(set)
 
     def note(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> None:
         """Count a call whose key or trigger has been rotated, for each of both that has."""
@@ -34,11 +34,11 @@ class Overlaps:
             (trigger.trigger_id, trigger.old_since),
         ):
             if since is not None:
-                who = " ".join((trigger.trigger_id, *self._bounded(identifier, caller)))
+                who = " ".join((trigger.trigger_id, *self._bounded((identifier, since), caller)))
                 self._counts.overlapped(identifier, since, who)
 
-    def _bounded(self, identifier: str, caller: tuple[str, str]) -> tuple[str, str]:
-        callers = self._callers[identifier]
+    def _bounded(self, rotation: tuple[str, float], caller: tuple[str, str]) -> tuple[str, str]:
+        callers = self._callers[rotation]
         if caller not in callers:
             if len(callers) >= _MOST:
                 return "*", "*"
