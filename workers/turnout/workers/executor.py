@@ -132,13 +132,14 @@ class Threads:
         # For what is bound to the run, and what it logs.
         here = contextvars.copy_context()
         self._pool.submit(here.run, self._work, context, end)
-        if timeout is None:
-            return await end
-        await asyncio.wait([end], timeout=timeout)
-        if end.done():
+        try:
+            await asyncio.wait([end], timeout=timeout)
+        finally:
+            if not end.done():
+                end.cancel()
+                self._abandoned += 1
+        if not end.cancelled() or timeout is None:
             return end.result()
-        end.cancel()
-        self._abandoned += 1
         logger.warning(
             "thread is abandoned", flow=self._flow.address, still_at_work=self._abandoned
         )
