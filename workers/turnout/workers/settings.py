@@ -12,8 +12,9 @@ class WorkerSettings(Settings):
         100,
         ge=1,
         le=10_000,
-        description="how many runs of each flow are in progress at once in one process; "
-        "of a plain function, which needs a thread for each, at most 32",
+        description="how many runs of each flow are in progress at once in one process, unless "
+        "the flow says; of a plain function at most 32, in processes of its own at most one for "
+        "each core",
     )
     runs: int = Field(
         1000,
