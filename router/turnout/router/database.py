@@ -47,7 +47,7 @@ _IDLE_TIMEOUT = 5
 #: Of a connection: whether its transaction has changed the registry.
 _CHANGED = "turnout-registry-changed"
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: Raises an error if the transaction must not write.
 Fence = Callable[[AsyncConnection], Awaitable[None]]
@@ -191,7 +191,7 @@ class Database:
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")

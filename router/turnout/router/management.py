@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from aiohttp import BasicAuth, ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth
 from yarl import URL
 
 from turnout.router.topology import Binding, Exchange, Topology, queues_named
@@ -43,7 +43,8 @@ class Management:
     def __init__(self, session: ClientSession, url: str, vhost: str) -> None:
         address = URL(url)
         self._session = session
-        self._auth = BasicAuth(address.user or "guest", address.password or "guest")
+        credentials = encode_basic_auth(address.user or "guest", address.password or "guest")
+        self._headers = {"Authorization": credentials}
         self._url = address.with_user(None)
         self._vhost = quote(vhost, safe="")
 
@@ -91,16 +92,24 @@ class Management:
         }
 
     async def _list(self, what: str, columns: str) -> list[dict[str, Any]]:
-        url = URL(f"{self._url}/api/{what}/{self._vhost}?columns={columns}", encoded=True)
+        found: list[dict[str, Any]] = await self.get(f"{what}/{self._vhost}?columns={columns}")
+        return found
+
+    async def get(self, path: str) -> Any:
+        """Read what is at a path below /api/, its parts quoted where they need it.
+
+        Raises:
+            BrokerError: the management API does not answer, or refuses.
+        """
+        url = URL(f"{self._url}/api/{path}", encoded=True)
         try:
-            async with self._session.get(url, auth=self._auth, timeout=_TIMEOUT) as answer:
+            async with self._session.get(url, headers=self._headers, timeout=_TIMEOUT) as answer:
                 if answer.status != 200:
                     raise BrokerError(
                         f"RabbitMQ's management API at {self._url} answers {answer.status}: "
                         "see TURNOUT_MANAGEMENT_URL and the user's tags"
                     )
-                found: list[dict[str, Any]] = await answer.json()
-                return found
+                return await answer.json()
         except (ClientError, TimeoutError) as error:
             raise BrokerError(
                 f"RabbitMQ's management API at {self._url} cannot be reached: {error}"

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import (
+    doctor,
     events,
     flows,
     groups,
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 services.add_to(app)
+app.command(rich_help_panel="Services")(doctor.doctor)
 app.add_typer(groups.app, name="group", rich_help_panel=_REGISTRY)
 app.add_typer(flows.app, name="flow", rich_help_panel=_REGISTRY)
 app.add_typer(keys.app, name="key", rich_help_panel=_REGISTRY)

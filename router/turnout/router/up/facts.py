@@ -1,12 +1,24 @@
 """What `turnout up` tells other programs, in `.turnout/up.json`, for its owner alone."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from turnout.router.nodes.node import write_private
 from turnout.router.up.demo import Demo
+
+
+@dataclass(frozen=True, repr=False)
+class Services:
+    """The addresses of all that the services use, with their passwords."""
+
+    amqp_urls: Mapping[str, str]
+    """By role."""
+    management_url: str
+    redis_url: str
+    database_url: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -17,6 +29,8 @@ class Facts:
     admin_url: str
     admin_token: str
     demo: Demo | None
+    services: Services | None = None
+    """What `turnout doctor` goes by; None: not ours to tell."""
 
     FILE: ClassVar = "up.json"
 

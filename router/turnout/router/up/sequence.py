@@ -15,7 +15,7 @@ from turnout.router.nodes.node import Node
 from turnout.router.nodes.ports import LOOPBACK
 from turnout.router.up.console import Console
 from turnout.router.up.demo import Demo, DemoMaker
-from turnout.router.up.facts import Facts, known_demo_key
+from turnout.router.up.facts import Facts, Services, known_demo_key
 from turnout.router.up.secret import Secrets
 from turnout.router.up.service import NodeService, Program
 from turnout.router.up.settings import UpSettings
@@ -96,6 +96,9 @@ class Sequence:
             admin_url=self._settings.admin_url,
             admin_token=self._admin_token,
             demo=await self._demo() if self._with_demo else None,
+            services=Services(
+                broker.amqp_urls, broker.management_url, cache.url, self._database_url
+            ),
         )
         facts.write(self._directory)
         self._show(facts)
@@ -141,8 +144,14 @@ class Sequence:
         await given.check_redis(url.get_secret_value(), setting="TURNOUT_REDIS_URL")
         return _Cache(url.get_secret_value())
 
+    @property
+    def _database_url(self) -> str:
+        given = self._settings.database_url
+        if given is not None:
+            return given.get_secret_value()
+        return f"sqlite+aiosqlite:///{self._directory / 'registry.db'}"
+
     def _router(self, broker: _Broker, cache: _Cache) -> Program:
-        database = self._settings.database_url
         return self._program(
             "router",
             [],
@@ -150,11 +159,7 @@ class Sequence:
                 "TURNOUT_AMQP_URL": broker.amqp_urls["router"],
                 "TURNOUT_MANAGEMENT_URL": broker.management_url,
                 "TURNOUT_REDIS_URL": cache.url,
-                "TURNOUT_DATABASE_URL": (
-                    database.get_secret_value()
-                    if database
-                    else f"sqlite+aiosqlite:///{self._directory / 'registry.db'}"
-                ),
+                "TURNOUT_DATABASE_URL": self._database_url,
                 "TURNOUT_ADMIN_HOST": self._settings.admin_host,
                 "TURNOUT_ADMIN_PORT": str(self._settings.admin_port),
                 "TURNOUT_ADMIN_TOKEN": self._admin_token,

@@ -1,0 +1,56 @@
+"""`turnout doctor`: looks at everything that Turnout stands on, and says what to do.
+
+Each check is a file here. All run at once, each for `_PATIENCE` seconds at most, so that what is
+dead delays nothing else. Nothing is changed anywhere.
+"""
+
+import asyncio
+
+from turnout.router.doctor import (
+    broker,
+    cache,
+    clocks,
+    configuration,
+    database,
+    permissions,
+    queues,
+    topology,
+    workers,
+)
+from turnout.router.doctor.finding import Check, Finding, Level, problem
+from turnout.router.doctor.place import Place
+from turnout.shared.cache import ERRORS
+from turnout.shared.errors import TurnoutError
+
+__all__ = ["Finding", "Level", "Place", "examine"]
+
+_PATIENCE = 10.0
+
+_CHECKS: tuple[Check, ...] = (
+    configuration.check,
+    broker.check,
+    permissions.check,
+    cache.check,
+    database.check,
+    topology.check,
+    queues.check,
+    workers.check,
+    clocks.check,
+)
+
+
+async def examine(place: Place) -> list[Finding]:
+    """Run all checks, and return what they found, in the order of the checks."""
+    found = await asyncio.gather(*(_run(check, place) for check in _CHECKS))
+    return [finding for findings in found for finding in findings]
+
+
+async def _run(check: Check, place: Place) -> list[Finding]:
+    subject = check.__module__.rpartition(".")[2]
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await check(place)
+    except TimeoutError:
+        return [problem(subject, f"no answer within {_PATIENCE:g} s", "see whether it runs")]
+    except (TurnoutError, *ERRORS) as error:
+        return [problem(subject, str(error) or type(error).__name__, "see whether it runs")]
