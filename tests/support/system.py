@@ -180,15 +180,15 @@ class System:
         """The first worker."""
         return self.workers[0]
 
-    def add_router(self) -> Service:
+    def add_router(self, **settings: str) -> Service:
         """Add a router over the same database, not yet started."""
-        self.routers.append(self._make_router(f"router-{len(self.routers) + 1}"))
+        self.routers.append(self._make_router(f"router-{len(self.routers) + 1}", **settings))
         return self.routers[-1]
 
-    def add_ingress(self, *arguments: str) -> Service:
+    def add_ingress(self, *arguments: str, **settings: str) -> Service:
         """Add an ingress with some options of its command, not yet started."""
         (port,) = ports.free_ports(1)
-        environment = {"TURNOUT_INGRESS_PORT": str(port)}
+        environment = {"TURNOUT_INGRESS_PORT": str(port), **settings}
         name = f"ingress-{len(self.ingresses) + 1}"
         service = Service(
             f"http://127.0.0.1:{port}", self._command(["ingress", *arguments], name, environment)
@@ -386,7 +386,7 @@ class System:
             *(service.command for service in self.ingresses),
         ]
 
-    def _make_router(self, name: str) -> Service:
+    def _make_router(self, name: str, **settings: str) -> Service:
         (port,) = ports.free_ports(1)
         command = self._command(
             ["router"],
@@ -397,6 +397,7 @@ class System:
                 "TURNOUT_MANAGEMENT_URL": self._management_url,
                 "TURNOUT_DATABASE_URL": f"sqlite+aiosqlite:///{self.directory / 'turnout.db'}",
                 "TURNOUT_AUTO_REGISTER": "true",
+                **settings,
             },
         )
         return Service(f"http://127.0.0.1:{port}", command)

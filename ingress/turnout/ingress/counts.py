@@ -47,15 +47,26 @@ class _Place(NamedTuple):
     """For which the hash is kept."""
 
 
+class Totals(NamedTuple):
+    """Calls of this process."""
+
+    accepted: int
+    refused: Counter[str]
+
+
 class Counts:
     """Counts calls.
 
     Args:
         batch: writes to the cache.
         process: a name of this process that no other one has.
+
+    Attributes:
+        totals: accepted calls, and refused ones by code, since the start; up to a second old.
     """
 
     def __init__(self, batch: Batch, process: str) -> None:
+        self.totals = Totals(0, Counter())
         self._batch = batch
         self._marker = names.counted(process)
         self._accepted: Counter[tuple[str, str]] = Counter()
@@ -120,6 +131,9 @@ class Counts:
             name = names.overlap(identifier, since)
             self._unwritten[_Place(name, who, _KEPT["day"])] += count
             self._last[names.overlap_last(identifier, since)][who] = at
+        for (_, _, code), count in self._refused.items():
+            self.totals.refused[code] += count
+        self.totals = self.totals._replace(accepted=self.totals.accepted + self._accepted.total())
         self._accepted.clear()
         self._refused.clear()
         self._overlapped.clear()

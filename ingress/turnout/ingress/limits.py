@@ -59,6 +59,11 @@ class Limits:
         else:
             del self._in_flight[key.key_id]
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return self._in_flight.total()
+
     def max_body_bytes(self, trigger: TriggerRecord) -> int:
         """Return the size of the largest body that a trigger takes."""
         own = trigger.max_body_bytes

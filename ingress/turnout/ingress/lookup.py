@@ -96,6 +96,10 @@ class Lookup:
         """
         return await self._find(names.auth_trigger(routing_key), TriggerRecord.decode, now)
 
+    def __len__(self) -> int:
+        """Return how many records are remembered."""
+        return len(self._known)
+
     async def trouble(self) -> str | None:
         """Say why keys cannot be checked at present; None when they can."""
         try:

@@ -18,11 +18,12 @@ from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
+from turnout.ingress.metrics import Metrics
 from turnout.ingress.overlap import Overlaps
 from turnout.ingress.rate import Rates
 from turnout.ingress.refused import Refused
 from turnout.ingress.settings import IngressSettings
-from turnout.shared import cache, log, service
+from turnout.shared import cache, log, metrics, service
 from turnout.shared.batch import Batch
 from turnout.shared.publisher import Publisher
 
@@ -64,9 +65,11 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     rates = Rates(batch)
     counts = Counts(batch, name)
     refused = Refused(batch, counts)
+    limits = Limits(settings, rates)
+    told = Metrics(counts, limits, lookup, publisher)
     accept = Acceptor(
         lookup=lookup,
-        limits=Limits(settings, rates),
+        limits=limits,
         bodies=Bodies(timeout=settings.read_timeout, most_bytes=settings.max_buffered_bytes),
         idempotency=Idempotency(
             batch,
@@ -103,8 +106,9 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         for site in sites:
             await site.start()
         logger.info("ingress takes calls", address=sites[0].name)
-        service.ready()
-        await service.until(stop, lookup.run(), rates.run(), counts.run(), refused.run())
+        async with metrics.serving(settings, told.read):
+            service.ready()
+            await service.until(stop, lookup.run(), rates.run(), counts.run(), refused.run())
         logger.info("ingress stops")
         for site in sites:
             await site.stop()

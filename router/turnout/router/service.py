@@ -18,11 +18,12 @@ from turnout.router.leader import lead
 from turnout.router.lease import Lease
 from turnout.router.link import Links
 from turnout.router.management import Management
+from turnout.router.metrics import Metrics
 from turnout.router.monitor import Monitor
 from turnout.router.registry import Registry
 from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
-from turnout.shared import cache, keys, log, service
+from turnout.shared import cache, keys, log, metrics, service
 from turnout.shared.errors import AddressTaken
 from turnout.shared.publisher import Publisher
 from turnout.shared.replies import Replies
@@ -68,6 +69,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         past = History(database, Archive(links))
         app = api.make_app(registry, control, client, once=once, past=past, settings=settings)
         runner = web.AppRunner(app, access_log=None)
+        told = Metrics(lease, database, registry, client, depth)
         # What only the active router does; see turnout.router.leader.
         work = [
             control.watch_broker,
@@ -87,7 +89,8 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
             await site.start()
             logger.info("router serves the admin API", address=site.name)
-            await lead(lease, stop, work)
+            async with metrics.serving(settings, told.read):
+                await lead(lease, stop, work)
             logger.info("router stops")
         except OSError as error:
             raise AddressTaken(

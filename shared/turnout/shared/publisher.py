@@ -26,7 +26,7 @@ import os
 import time
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pamqp import commands
 
@@ -186,6 +186,21 @@ class Publisher:
         if self._link.blocked is not None:
             return BLOCKED
         return None
+
+    @property
+    def state(self) -> Literal["ready", "blocked", "disconnected", "closing"]:
+        """Whether something can be published at present."""
+        trouble = self.trouble
+        if trouble is None:
+            return "ready"
+        if trouble is CLOSING:
+            return "closing"
+        return "blocked" if trouble is BLOCKED else "disconnected"
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many publishes wait for their confirmation."""
+        return 0 if self._channel is None else len(self._channel.sent)
 
     async def start(self) -> None:
         """Begin to connect; returns at once."""

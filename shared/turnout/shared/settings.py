@@ -39,6 +39,14 @@ class Settings(BaseSettings):
         "json", description="json for collectors, console for people"
     )
 
+    metrics_host: str = Field("127.0.0.1", description="the address on which metrics are served")
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="its port, of several processes that of the first; 0: none are served",
+    )
+
     @property
     def amqp_urls(self) -> tuple[str, ...]:
         """The broker's addresses, in the order in which they are tried."""

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from turnout.shared import announcement, cache, ids, log, parent, service
+from turnout.shared import announcement, cache, ids, log, metrics, parent, service
 from turnout.shared.amqp import Link
 from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
@@ -21,6 +21,7 @@ from turnout.shared.publisher import Publisher
 from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
 from turnout.workers.flow import Flow
+from turnout.workers.metrics import Metrics
 from turnout.workers.once import Marks
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
@@ -78,8 +79,9 @@ class Pool:
             concurrency=self._settings.concurrency,
         )
         await self._publisher.start()
-        service.ready()
-        async with asyncio.TaskGroup() as group:
+        told = Metrics(self._processors, self._publisher)
+        async with metrics.serving(self._settings, told.read), asyncio.TaskGroup() as group:
+            service.ready()
             tasks = [
                 group.create_task(self._stay_connected(), name="consumers"),
                 group.create_task(self._announce(), name="announcement"),

@@ -17,7 +17,7 @@ acknowledged.
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 
 from turnout.shared import envelope as kinds
 from turnout.shared import log, names, outcome
@@ -66,6 +66,7 @@ class Processor:
     Attributes:
         limit: how many runs may be in progress at once.
         running: how many are.
+        ended: how many attempts ended, by the state of their outcome.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Processor:
         self.flow = flow
         self.limit = flow.limit(concurrency)
         self.running = 0
+        self.ended: Counter[str] = Counter()
         self._publisher = publisher
         self._reports = reports
         self._answers = answers
@@ -206,6 +208,7 @@ class Processor:
                     logger.warning("result is not kept as it is", **_told(report), reason=reason)
         else:
             report = await self._fail(run, envelope, report, end)
+        self.ended[report.state] += 1
         run.packed = outcome.pack(report)
         if envelope.reply_to is not None:
             self._answers.tell(envelope.reply_to, report)

@@ -26,27 +26,22 @@ __all__ = ["Finding", "Level", "Place", "examine"]
 
 _PATIENCE = 10.0
 
-_CHECKS: tuple[Check, ...] = (
-    configuration.check,
-    broker.check,
-    permissions.check,
-    cache.check,
-    database.check,
-    topology.check,
-    queues.check,
-    workers.check,
-    clocks.check,
-)
+_CHECKS: dict[str, Check] = {
+    module.SUBJECT: module.check
+    for module in (
+        *(configuration, broker, permissions, cache, database),
+        *(topology, queues, workers, clocks),
+    )
+}
 
 
 async def examine(place: Place) -> list[Finding]:
     """Run all checks, and return what they found, in the order of the checks."""
-    found = await asyncio.gather(*(_run(check, place) for check in _CHECKS))
+    found = await asyncio.gather(*(_run(*each, place) for each in _CHECKS.items()))
     return [finding for findings in found for finding in findings]
 
 
-async def _run(check: Check, place: Place) -> list[Finding]:
-    subject = check.__module__.rpartition(".")[2]
+async def _run(subject: str, check: Check, place: Place) -> list[Finding]:
     try:
         async with asyncio.timeout(_PATIENCE):
             return await check(place)

@@ -7,7 +7,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from sqlalchemy import text
 from yarl import URL
 
-from turnout.router.database import open_database, parse_url
+from turnout.router.database import DatabaseUnavailable, parse_url
 from turnout.router.doctor.finding import Finding, ok, problem, unchecked, warning
 from turnout.router.doctor.place import Place
 from turnout.shared import cache
@@ -27,8 +27,10 @@ async def check(place: Place) -> list[Finding]:
             there = await ask(place)
             if there is not None:
                 findings.append(_judge(name, there - (began + time.time()) / 2))
-        except (*cache.ERRORS, ClientError) as error:
-            findings.append(unchecked(SUBJECT, f"{name} does not tell its time: {error}", ""))
+        except (*cache.ERRORS, ClientError, DatabaseUnavailable) as error:
+            findings.append(
+                unchecked(SUBJECT, f"{name} does not tell its time: {error}", "see above")
+            )
     return findings
 
 
@@ -64,6 +66,6 @@ async def _broker(place: Place) -> float | None:
 async def _database(place: Place) -> float | None:
     if parse_url(place.database_url).drivername.startswith("sqlite"):
         return None  # it has the clock of this machine
-    async with open_database(place.database_url) as database, database.reading() as connection:
+    async with place.open_database() as database, database.reading() as connection:
         found = await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
         return float(found.scalar_one())

@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from turnout.router import models
-from turnout.router.database import MIGRATIONS, Database, open_database, parse_url
+from turnout.router.database import MIGRATIONS, Database, parse_url
 from turnout.router.doctor.finding import Finding, ok, problem, warning
 from turnout.router.doctor.place import Place
 
@@ -25,7 +25,7 @@ async def check(place: Place) -> list[Finding]:
     findings = [_file(Path(str(url.database)))] if is_file else []
     if any(each.level == "problem" for each in findings):
         return findings  # opening it would make it
-    async with open_database(place.database_url) as database:
+    async with place.open_database() as database:
         return [
             *findings,
             await _schema(database),

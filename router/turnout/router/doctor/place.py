@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from turnout.router import broker_users, management
+from turnout.router import broker_users, database, management
+from turnout.router.database import Database, DatabaseUnavailable
 from turnout.router.settings import RouterSettings
 from turnout.shared import settings
 from turnout.shared.errors import SettingsError
@@ -48,6 +50,17 @@ class Place:
     def database_url(self) -> str:
         """The address of the database."""
         return self.settings.database_url.get_secret_value()
+
+    def open_database(self) -> AbstractAsyncContextManager[Database]:
+        """Open the database, which is not made if it is not there.
+
+        Raises:
+            DatabaseUnavailable: it is a file that is not there.
+        """
+        url = database.parse_url(self.database_url)
+        if url.drivername.startswith("sqlite") and not Path(str(url.database)).exists():
+            raise DatabaseUnavailable(f"there is no {url.database}: the router makes it")
+        return database.open_database(self.database_url)
 
     @classmethod
     def find(cls) -> Self:

@@ -3,7 +3,6 @@
 from aiohttp import ClientSession
 
 from turnout.router import topology
-from turnout.router.database import open_database
 from turnout.router.doctor.finding import Finding, ok, problem
 from turnout.router.doctor.place import Place
 from turnout.router.management import Management
@@ -16,7 +15,7 @@ _SHOWN = 3
 
 async def check(place: Place) -> list[Finding]:
     """Compare the broker with the registry."""
-    async with open_database(place.database_url) as database, ClientSession() as session:
+    async with place.open_database() as database, ClientSession() as session:
         wanted = topology.of(await Registry(database).snapshot(), place.settings)
         management = Management(session, place.management_url, place.vhost)
         missing = wanted.without(await management.survey()).listed()

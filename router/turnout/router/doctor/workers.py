@@ -1,6 +1,5 @@
 """Workers: one at least for each flow that is not paused."""
 
-from turnout.router.database import open_database
 from turnout.router.doctor.finding import Finding, ok, warning
 from turnout.router.doctor.place import Place
 from turnout.router.registry import Registry
@@ -17,7 +16,7 @@ async def check(place: Place) -> list[Finding]:
         workers = await Announcement.read_all(client)
     finally:
         await client.aclose()
-    async with open_database(place.database_url) as database:
+    async with place.open_database() as database:
         flows = await Registry(database).list_flows()
     served = {address for worker in workers for address in worker.flows}
     idle = [flow.address for flow in flows if flow.paused_at is None and flow.address not in served]
