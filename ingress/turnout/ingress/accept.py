@@ -4,7 +4,7 @@ import time
 
 from aiohttp import web
 
-from turnout.ingress import auth, content_type, responses
+from turnout.ingress import auth, content_type, responses, waiting
 from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
 from turnout.ingress.body import Bodies
@@ -16,6 +16,7 @@ from turnout.ingress.lookup import Lookup
 from turnout.ingress.overlap import Overlaps
 from turnout.ingress.refused import Refused
 from turnout.ingress.responses import Refusal
+from turnout.ingress.waiting import Waiting
 from turnout.shared import envelope, keys, names
 from turnout.shared.batch import Unavailable
 from turnout.shared.envelope import Envelope
@@ -36,6 +37,7 @@ class Acceptor:
         counts: counts what is accepted.
         overlaps: counts who comes with what was replaced.
         refused: notes what is not.
+        waiting: says which callers may wait for a result.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Acceptor:
         counts: Counts,
         overlaps: Overlaps,
         refused: Refused,
+        waiting: Waiting,
     ) -> None:
         self._lookup = lookup
         self._limits = limits
@@ -60,6 +63,7 @@ class Acceptor:
         self._counts = counts
         self._overlaps = overlaps
         self._refused = refused
+        self._waiting = waiting
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer a call of a trigger."""
@@ -119,27 +123,44 @@ class Acceptor:
             if not await self._publisher.room(len(body)):
                 return responses.NOT_PUBLISHED.because(BUSY.reason)
             event = call.envelope(body, key, trigger)
-            if event.idempotency is None:
-                return await self._publish(event)
-            return await self._publish_once(event, event.idempotency)
+            if trigger.wait and (seconds := self._waiting.seconds(call.request.headers)):
+                return await self._accept_and_wait(event, seconds)
+            accepted = await self._accept(event)
+            return accepted if isinstance(accepted, Refusal) else _told(event, accepted)
         finally:
             self._bodies.release(len(body))
 
-    async def _publish_once(self, event: Envelope, key: str) -> Answer | Refusal:
-        """Publish an event unless one with the same idempotency key was."""
+    async def _accept_and_wait(self, event: Envelope, seconds: int) -> Answer | Refusal:
+        """Accept an event, and answer with what becomes of it within some seconds."""
+        replies = self._waiting.replies
+        with replies.expect(event.run_id) as outcomes:
+            accepted = await self._accept(event._replace(reply_to=replies.channel))
+            if isinstance(accepted, Refusal):
+                return accepted
+            if accepted != event.event_id:  # who sent it first may wait for it
+                return _told(event, accepted)
+            last = await waiting.end(outcomes, seconds)
+        return responses.waited(event.event_id, last, seconds)
+
+    async def _accept(self, event: Envelope) -> str | Refusal:
+        """Publish an event unless one with its idempotency key was; return the id of either."""
+        key = event.idempotency
+        if key is None:
+            return await self._publish(event) or event.event_id
         found = await self._idempotency.claim(key, event.event_id)
         if found is None:
             return responses.TWIN
         if found != event.event_id:
-            return responses.accepted(found, replayed=True)
-        outcome = await self._publish(event)
-        if isinstance(outcome, Answer):
+            return found
+        refusal = await self._publish(event)
+        if refusal is None:
             await self._idempotency.finish(key, event.event_id)
-        elif not outcome.event_id:
+        elif not refusal.event_id:
             await self._idempotency.release(key, event.event_id)
-        return outcome
+        return refusal or event.event_id
 
-    async def _publish(self, event: Envelope) -> Answer | Refusal:
+    async def _publish(self, event: Envelope) -> Refusal | None:
+        """Publish an event; None: it is safe in its queue and in the archive."""
         encoded = event.encode()
         # The archive comes first: its block then leaves in the same write as the events.
         archived = self._archive.add(event.received_at, encoded)
@@ -150,10 +171,15 @@ class Acceptor:
         in_archive, in_queue = await archived, await routed
         if in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED:
             self._counts.accepted(event.trigger_id, event.key_id)
-            return responses.accepted(event.event_id)
+            return None
         if in_archive.verdict is not Verdict.REFUSED:
             self._archive.retract(event.event_id, in_queue.verdict)
         if in_queue.verdict is Verdict.REFUSED:
             return responses.NOT_PUBLISHED.because(in_queue.reason)
         uncertain = in_archive if in_queue.verdict is Verdict.ACCEPTED else in_queue
         return responses.UNKNOWN.because(uncertain.reason, event_id=event.event_id)
+
+
+def _told(event: Envelope, accepted: str) -> Answer:
+    """Answer a call whose event, or an earlier one with its idempotency key, is safe."""
+    return responses.accepted(accepted, replayed=accepted != event.event_id)

@@ -7,9 +7,11 @@ them. Those that an outsider may see are made of constants, so they tell nothing
 import json
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from turnout.ingress.answer import Answer
+from turnout.shared import outcome
+from turnout.shared.outcome import Outcome
 
 _PROBLEM = "application/problem+json"
 
@@ -186,6 +188,23 @@ def rate_limited(whose: Literal["key", "trigger"], rate: float, burst: int, wait
             "RateLimit": f'"{whose}";r=0;t={after}',
         },
     )
+
+
+def waited(event_id: str, last: Outcome | None, seconds: int) -> Answer:
+    """Answer a caller who has waited for the end of the run.
+
+    Args:
+        event_id: of the event.
+        last: that was heard of the run.
+        seconds: that the caller was allowed to wait.
+    """
+    answer: dict[str, Any] = {"event_id": event_id, "status": last.state if last else "accepted"}
+    status = HTTPStatus.ACCEPTED
+    if last is not None and last.state == outcome.SUCCEEDED:
+        status = HTTPStatus.OK
+        answer["result"] = last.result
+    applied = {"Preference-Applied": f"wait={seconds}"}
+    return Answer(status, json.dumps(answer).encode(), headers=applied)
 
 
 def accepted(event_id: str, *, replayed: bool = False) -> Answer:

@@ -23,9 +23,11 @@ from turnout.ingress.overlap import Overlaps
 from turnout.ingress.rate import Rates
 from turnout.ingress.refused import Refused
 from turnout.ingress.settings import IngressSettings
+from turnout.ingress.waiting import Waiting
 from turnout.shared import cache, log, metrics, service
 from turnout.shared.batch import Batch
 from turnout.shared.publisher import Publisher
+from turnout.shared.replies import Replies
 
 logger = log.get(__name__)
 
@@ -67,6 +69,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     refused = Refused(batch, counts)
     limits = Limits(settings, rates)
     told = Metrics(counts, limits, lookup, publisher)
+    replies = Replies(client)
     accept = Acceptor(
         lookup=lookup,
         limits=limits,
@@ -81,6 +84,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         counts=counts,
         overlaps=Overlaps(counts),
         refused=refused,
+        waiting=Waiting(replies, settings),
     )
 
     async def answer(request: web.BaseRequest) -> Answer:
@@ -108,8 +112,10 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
         logger.info("ingress takes calls", address=sites[0].name)
         async with metrics.serving(settings, told.read):
             service.ready()
-            await service.until(stop, lookup.run(), rates.run(), counts.run(), refused.run())
+            background = (lookup, rates, counts, refused, replies)
+            await service.until(stop, *(each.run() for each in background))
         logger.info("ingress stops")
+        replies.stop()
         for site in sites:
             await site.stop()
         await server.drain(_SILENCE)

@@ -42,6 +42,12 @@ class IngressSettings(Settings):
     idempotency_lifetime: float = Field(
         86400.0, gt=0, description="seconds for which an idempotency key is remembered"
     )
+    wait_limit: int = Field(
+        30, ge=1, le=600, description="seconds that a caller may wait for the result of a flow"
+    )
+    max_waiting: int = Field(
+        1000, ge=0, description="callers who wait for a result in one process at the same time"
+    )
     publish_deadline: float = Field(
         5.0, gt=0, le=60, description="seconds until a call is answered 503 without a confirmation"
     )

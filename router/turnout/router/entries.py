@@ -103,6 +103,7 @@ def _of_trigger(trigger: Trigger) -> dict[str, bytes]:
         burst=limits.burst,
         max_body_bytes=limits.max_body_bytes,
         content_types=trigger.content_types,
+        wait=trigger.wait,
     )
     entries = {}
     for routing_key in trigger.routing_keys:

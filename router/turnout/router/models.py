@@ -179,6 +179,8 @@ class Trigger(Base):
     enabled: Mapped[bool]
     disabled_reason: Mapped[str | None] = mapped_column(String(500))
     methods: Mapped[list[str]]
+    wait: Mapped[bool] = mapped_column(server_default=false())
+    """Whether a caller may wait for the result of the flow."""
     content_types: Mapped[list[str] | None]
     """What it accepts; None: anything."""
     key_in_query: Mapped[bool]

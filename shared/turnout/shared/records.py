@@ -73,6 +73,8 @@ class TriggerRecord(NamedTuple):
     """Of a routing key beside which there is a newer one: since when."""
     expires_at: float | None = None
     """Until when such a routing key is good."""
+    wait: bool = False
+    """Whether a caller may wait for the result of the flow."""
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""

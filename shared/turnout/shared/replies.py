@@ -20,6 +20,9 @@ from turnout.shared.outcome import Outcome
 
 logger = log.get(__name__)
 
+#: Of one run, as they come; None: there will be no more, because this process stops.
+Outcomes = asyncio.Queue[Outcome | None]
+
 #: Seconds between two pings, and without a sign of life until the subscription is made anew.
 _PING = 2.0
 _SILENCE = 6.0
@@ -38,7 +41,7 @@ class Replies:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._expected: dict[str, asyncio.Queue[Outcome]] = {}
+        self._expected: dict[str, Outcomes] = {}
         self.channel = names.reply(secrets.token_urlsafe(24))
         self.active = False
 
@@ -46,13 +49,19 @@ class Replies:
         return len(self._expected)
 
     @contextlib.contextmanager
-    def expect(self, run_id: str) -> Iterator[asyncio.Queue[Outcome]]:
+    def expect(self, run_id: str) -> Iterator[Outcomes]:
         """Wait for the outcomes of a run, one for each attempt, within a context."""
-        outcomes = self._expected[run_id] = asyncio.Queue()
+        outcomes: Outcomes = asyncio.Queue()
+        self._expected[run_id] = outcomes
         try:
             yield outcomes
         finally:
             del self._expected[run_id]
+
+    def stop(self) -> None:
+        """Let nobody wait any longer."""
+        for outcomes in self._expected.values():
+            outcomes.put_nowait(None)
 
     async def run(self) -> None:
         """Stay subscribed for ever."""

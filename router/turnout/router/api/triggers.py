@@ -20,7 +20,15 @@ from turnout.router.api.body import (
     answer,
     read,
 )
-from turnout.router.api.control import CONTROL, ONCE, PUBLIC_URL, REGISTRY, USAGE, settle, withdraw
+from turnout.router.api.control import (
+    CONTROL,
+    OPERATIONS,
+    PUBLIC_URL,
+    REGISTRY,
+    USAGE,
+    settle,
+    withdraw,
+)
 from turnout.router.api.keys import CreatedKey, NewKey
 from turnout.router.api.limits import TriggerLimits
 from turnout.router.api.problem import Problem
@@ -47,6 +55,8 @@ class NewTrigger(Body):
     content_types: ContentTypes | None = None
     """The media types that it accepts, "text/*" for all of a type; null: anything."""
     key_in_query: bool = False
+    wait: bool = False
+    """Whether a caller may wait for the result of the flow: `Prefer: wait=…`."""
     limits: TriggerLimits = TriggerLimits()
 
 
@@ -60,6 +70,8 @@ class TriggerChange(Body):
     content_types: ContentTypes | None = None
     """null: anything."""
     key_in_query: bool = False
+    wait: bool = False
+    """Whether a caller may wait for the result of the flow: `Prefer: wait=…`."""
     limits: TriggerLimits = TriggerLimits()
     """null takes one away."""
 
@@ -102,6 +114,8 @@ class TriggerAnswer(Answer):
     content_types: list[str] | None
     """null: anything."""
     key_in_query: bool
+    wait: bool
+    """Whether a caller may wait for the result of the flow."""
     enabled: bool
     disabled_reason: str | None
     keys: list[AcceptedKey] | None
@@ -132,6 +146,7 @@ class TriggerAnswer(Answer):
             methods=list(trigger.methods),
             content_types=None if trigger.content_types is None else list(trigger.content_types),
             key_in_query=trigger.key_in_query,
+            wait=trigger.wait,
             enabled=trigger.enabled,
             disabled_reason=trigger.disabled_reason,
             keys=None
@@ -167,6 +182,7 @@ async def create(request: web.Request) -> web.Response:
         methods=body.methods,
         content_types=body.content_types,
         key_in_query=body.key_in_query,
+        wait=body.wait,
         limits=body.limits.value(),
         new_key=new_key,
     )
@@ -297,7 +313,7 @@ async def _unconfirmed(request: web.Request, trigger: Trigger) -> Problem:
     """Say what should be known before a trigger is deleted."""
     waiting: int | None
     try:
-        waiting = (await request.app[ONCE].readiness(trigger)).waiting
+        waiting = (await request.app[OPERATIONS].once.readiness(trigger)).waiting
     except (BrokerError, *cache.ERRORS):
         waiting = None
     calls = (await request.app[USAGE].activity([trigger.id]))[trigger.id].calls_today

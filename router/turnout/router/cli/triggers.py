@@ -55,6 +55,14 @@ KeyInQuery = Annotated[
     ),
 ]
 
+Wait = Annotated[
+    bool | None,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Let callers wait for the result of the flow, by the header Prefer: wait=10.",
+    ),
+]
+
 
 @app.command()
 def create(
@@ -71,6 +79,7 @@ def create(
     method: Methods = None,
     content_type: ContentTypes = None,
     key_in_query: KeyInQuery = None,
+    wait: Wait = None,
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
@@ -92,6 +101,7 @@ def create(
             "new_key": None if new_key is None else {"name": new_key},
             "methods": _methods(method),
             "content_types": content_type or None,
+            "wait": wait,
             "key_in_query": key_in_query,
             "limits": limits.read(rate=rate, burst=burst, max_body=max_body),
         },
@@ -176,6 +186,7 @@ def update(
     method: Methods = None,
     content_type: ContentTypes = None,
     key_in_query: KeyInQuery = None,
+    wait: Wait = None,
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
@@ -193,6 +204,8 @@ def update(
         body["content_types"] = None if content_type == [_ANY] else content_type
     if key_in_query is not None:
         body["key_in_query"] = key_in_query
+    if wait is not None:
+        body["wait"] = wait
     if given := limits.read(rate=rate, burst=burst, max_body=max_body):
         body["limits"] = given
     if not body:
@@ -313,6 +326,7 @@ def _show(trigger: Document) -> None:
             "state": _state(trigger),
             **_old_route(trigger),
             "methods": ", ".join(trigger["methods"]),
+            "callers": "may wait for the result" if trigger["wait"] else "do not wait",
             "content types": ", ".join(trigger["content_types"] or ["any"]),
             "keys": f"any of group {trigger['group']}"
             if keys is None

@@ -36,6 +36,7 @@ _TRIGGERS = (
         models.Trigger.live_since,
         models.Trigger.methods,
         models.Trigger.content_types,
+        models.Trigger.wait,
         models.Trigger.any_key,
         models.Trigger.rate,
         models.Trigger.burst,
@@ -91,6 +92,8 @@ class Trigger:
     live_since: datetime | None
     """When its queue and binding were first seen at the broker."""
     methods: tuple[str, ...]
+    wait: bool
+    """Whether a caller may wait for the result of the flow."""
     content_types: tuple[str, ...] | None
     """The media types it accepts, "type/*" for all of a type; None: anything."""
     keys: tuple[ChosenKey, ...] | None

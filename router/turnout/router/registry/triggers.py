@@ -30,6 +30,7 @@ class TriggerChanges(TypedDict, total=False):
     """Ids or names of the keys of the group that it accepts; None: any."""
     methods: Sequence[Method]
     content_types: Sequence[str] | None
+    wait: bool
     """None: anything."""
     key_in_query: bool
     limits: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Triggers(Store):
         accepts: Sequence[str] | None = None,
         methods: Sequence[Method] = ("POST",),
         content_types: Sequence[str] | None = None,
+        wait: bool = False,
         key_in_query: bool = False,
         limits: Limits = NONE,
         new_key: NewApiKey | None = None,
@@ -61,6 +63,7 @@ class Triggers(Store):
             accepts: ids or names of the keys of the group that it accepts; None: any.
             methods: the HTTP methods that it allows.
             content_types: the media types that it accepts; None: anything.
+            wait: whether a caller may wait for the result of the flow.
             key_in_query: whether the key may stand in the query string.
             limits: its own rate, burst and size of a body.
             new_key: a key of the group to make with it, which it then accepts beside those that
@@ -89,6 +92,7 @@ class Triggers(Store):
                     enabled=True,
                     methods=_methods(methods),
                     content_types=_content_types(content_types),
+                    wait=wait,
                     key_in_query=key_in_query,
                     any_key=accepts is None,
                     created_at=now(),
@@ -148,7 +152,9 @@ class Triggers(Store):
             NotFound: there is none with this id.
         """
         values: dict[str, object] = {
-            name: changes[name] for name in ("description", "key_in_query") if name in changes
+            name: changes[name]
+            for name in ("description", "key_in_query", "wait")
+            if name in changes
         }
         if "methods" in changes:
             values["methods"] = _methods(changes["methods"])
