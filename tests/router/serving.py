@@ -10,17 +10,14 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import make_app
-from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.link import Links
+from turnout.router.operations import Operations
 from turnout.router.registry import Registry
-from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.router.topology import Binding, Missing
 from turnout.shared import keys
-from turnout.shared.publisher import Publisher
-from turnout.shared.replies import Replies
 
 
 @dataclass
@@ -37,6 +34,7 @@ class Broker:
     live: set[str] = field(default_factory=set)
     withdrawn: list[str] = field(default_factory=list)
     declared: list[Binding] = field(default_factory=list)
+    routes: frozenset[str] = frozenset()
 
     async def settle(self, timeout: float) -> None:
         assert timeout > 0
@@ -84,11 +82,10 @@ class Admin:
             return document
 
 
-def once_of(client: Redis) -> RunOnce:
-    """Stand where test runs are started: without a broker, none is."""
-    return RunOnce(
-        client, Depth(["amqp://127.0.0.1:1/"]), Publisher((), name="test"), Replies(client)
-    )
+def operations(registry: Registry, client: Redis, broker: Broker) -> Operations:
+    """Stand where runs are acted on: without a broker, none is."""
+    settings = RouterSettings(amqp_url="amqp://127.0.0.1:1/")
+    return Operations(settings, registry._database, registry, client, broker)
 
 
 def no_history(registry: Registry) -> History:
@@ -110,7 +107,7 @@ async def serve(
             registry,
             broker,
             client,
-            once=once_of(client),
+            operations=operations(registry, client, broker),
             past=past or no_history(registry),
             settings=settings,
         )

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
-from tests.router.serving import Admin, Broker, no_history, once_of
+from tests.router.serving import Admin, Broker, no_history, operations
 
 from turnout.router.api import make_app
 from turnout.router.database import open_database
@@ -371,7 +371,7 @@ async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path, redis: Redi
                 registry,
                 Broker(registry),
                 redis,
-                once=once_of(redis),
+                operations=operations(registry, redis, Broker(registry)),
                 past=no_history(registry),
                 settings=RouterSettings(),
             )

@@ -12,11 +12,8 @@ from typing import Self
 import aiohttp
 from tests.support.flows import ledger as flow
 from tests.support.system import PATIENCE, Key, System
-from tests.support.topology import collecting
 from tests.support.waiting import eventually
 
-from turnout.shared import names
-from turnout.shared.amqp import Delivery
 from turnout.shared.envelope import Envelope
 
 _CLIENTS = 30
@@ -118,8 +115,8 @@ class Ledger:
     Attributes:
         attempts: how often a flow began an event.
         succeeded: how often a flow ended an event well.
-        dead: in `turnout.dead`.
-        unrouted: in `turnout.unrouted`.
+        dead: dead letters that the router keeps.
+        unrouted: kept by the router until they have a route.
         archived: how often an event is in the archive.
         recorded: the state of each event that the history has and does not call taken back.
     """
@@ -143,18 +140,14 @@ class Ledger:
         Raises:
             AssertionError: it does not balance.
         """
-        url, sender = self._system.amqp_url, self._sender
+        sender = self._sender
         accepted = sender.accepted.keys()
-        async with (
-            collecting(url, names.DEAD) as dead,
-            collecting(url, names.UNROUTED) as unrouted,
-            self._system.archive(sender.started_at) as archive,
-        ):
+        async with self._system.archive(sender.started_at) as archive:
 
             def ended() -> bool:
                 self.read_runs()
-                self.dead = self._count(map(_envelope, dead.deliveries))
-                self.unrouted = self._count(map(_envelope, unrouted.deliveries))
+                self.dead = self._count(self._system.dead_letters())
+                self.unrouted = self._count(self._system.unrouted())
                 return accepted <= {*self.succeeded, *self.dead, *self.unrouted}
 
             def archived() -> bool:
@@ -240,10 +233,6 @@ class Ledger:
             "slowest answer, ms": round(sender.slowest * 1000),
         }
         return "\n" + "\n".join(f"{name:28}{number:7}" for name, number in rows.items())
-
-
-def _envelope(delivery: Delivery) -> Envelope:
-    return Envelope.decode(delivery.body)
 
 
 def _number(body: str) -> int:

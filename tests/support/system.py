@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import pickle
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from pamqp import commands
 from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.process import Command
-from tests.support.topology import Collector, collecting, linked
+from tests.support.topology import Collector, linked
 from tests.support.waiting import eventually
 from yarl import URL
 
@@ -317,16 +318,28 @@ class System:
         record: dict[str, Any] = pickle.loads(path.read_bytes())
         return record
 
-    async def parked(self, queue: str, event_id: str) -> Envelope:
-        """Wait until an event is in `turnout.unrouted` or `turnout.dead`, and return it."""
-        async with collecting(self.amqp_url, queue) as collector:
+    def dead_letters(self) -> list[Envelope]:
+        """Return all dead letters that the router has kept."""
+        return self._kept("dead_letters")
 
-            def there() -> Envelope | None:
-                found = map(Envelope.decode, (each.body for each in collector.deliveries))
-                return next((each for each in found if each.event_id == event_id), None)
+    def unrouted(self) -> list[Envelope]:
+        """Return all events that the router keeps until they have a route."""
+        return self._kept("unrouted")
 
-            envelope: Envelope = await eventually(there, PATIENCE, f"{event_id} is in {queue}")
-            return envelope
+    async def dead(self, event_id: str) -> Envelope:
+        """Wait until an event is a dead letter, and return it."""
+
+        def there() -> Envelope | None:
+            return next((each for each in self.dead_letters() if each.event_id == event_id), None)
+
+        envelope: Envelope = await eventually(there, PATIENCE, f"{event_id} is a dead letter")
+        return envelope
+
+    def _kept(self, table: str) -> list[Envelope]:
+        """Read the payloads from the router's own database: it may be down."""
+        with contextlib.closing(sqlite3.connect(self.directory / "turnout.db")) as database:
+            rows = database.execute(f"SELECT body FROM {table}").fetchall()
+        return [Envelope.decode(body) for (body,) in rows]
 
     @asynccontextmanager
     async def archive(self, since: datetime) -> AsyncIterator["Archive"]:

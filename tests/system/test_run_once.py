@@ -24,7 +24,7 @@ async def test_a_run_once_goes_over_the_trigger_and_tells_how_it_ended(
     )
 
     assert once["attempt"]["state"] == "succeeded"
-    assert once["before"] == {"workers": 1, "waiting": 0}
+    assert once["before"] == {"workers": 1, "waiting": 0, "paused": None}
     seen = await system.seen(once["event_id"])
     assert seen["body"] == b"Hello"
     assert seen["headers"] == [("X-From", "an operator")]
@@ -56,7 +56,7 @@ async def test_what_no_worker_serves_is_refused_at_once_with_numbers(system: Sys
     await system.make_flow("shop/deserted")
     deserted = await system.make_trigger("shop/deserted")
     path = f"triggers/{deserted.id}/run-once"
-    assert await system.admin("GET", path, status=200) == {"workers": 0, "waiting": 0}
+    assert await system.admin("GET", path, status=200) == {"workers": 0, "waiting": 0, "paused": None}
 
     refused = await run_once(system, deserted, status=409)
 

@@ -8,8 +8,6 @@ from tests.support.process import Command
 from tests.support.system import PATIENCE, Key, System, Trigger
 from tests.support.waiting import eventually
 
-from turnout.shared import names
-
 
 @pytest.fixture(scope="module")
 def patient(system: System) -> Trigger:
@@ -94,7 +92,7 @@ async def test_a_flow_that_fails_is_tried_again_and_then_is_a_dead_letter(
     """What the flow lets out in its traceback, a key for example, is in no log."""
     trigger = await system.make_trigger("shop/failing")
     event_id = (await system.call(trigger.path, key, data=f"key: {key.text}".encode())).event_id
-    letter = await system.parked(names.DEAD, event_id)
+    letter = await system.dead(event_id)
     assert effects_of(system, event_id) == ["attempt 1", "attempt 2"]
     assert (letter.attempt, letter.body) == (2, f"key: {key.text}".encode())
     assert f"key: {key.text.rpartition('_')[0]}_…" in system.worker.log

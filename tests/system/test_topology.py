@@ -58,15 +58,17 @@ async def test_a_call_without_a_way_to_its_flow_is_parked_until_the_way_is_repai
         answers = {
             each: await system.call(each.path, key, data=b"parked") for each in (trigger, other)
         }
-    for answer in answers.values():
-        assert (await system.parked(names.UNROUTED, answer.event_id)).body == b"parked"
+        for answer in answers.values():
+            assert answer.status == 202
 
     await complete(system)
+    assert (await system.seen(answers[trigger].event_id))["body"] == b"parked"
+    assert (await system.dead(answers[other].event_id)).body == b"parked"
 
     later = await system.call(trigger.path, key, data=b"later")
     assert (await system.seen(later.event_id))["body"] == b"later"
     later = await system.call(other.path, key, data=b"later")
-    assert (await system.parked(names.DEAD, later.event_id)).body == b"later"
+    assert (await system.dead(later.event_id)).body == b"later"
 
 
 async def test_without_the_exchange_nothing_is_accepted_until_it_is_repaired(

@@ -21,7 +21,7 @@ from turnout.router.registry import Registry, Snapshot
 from turnout.router.settings import RouterSettings
 from turnout.router.stale import Stale
 from turnout.router.topology import Binding, Missing, Topology
-from turnout.shared import cache, log
+from turnout.shared import cache, log, names
 from turnout.shared.amqp import Link
 from turnout.shared.announcement import Announcement
 from turnout.shared.backoff import Backoff
@@ -68,6 +68,7 @@ class Control:
         self._link: Link | None = None
         self._host = 0
         self._live: frozenset[str] = frozenset()
+        self._routes: frozenset[str] = frozenset()
         self._wanted = Topology()
         self._reconciled: Snapshot | None = None
         """What the broker was last found, or made, to be like."""
@@ -84,6 +85,11 @@ class Control:
     def settled(self) -> bool:
         """Whether broker and cache were in line with the registry at least once."""
         return self._settled
+
+    @property
+    def routes(self) -> frozenset[str]:
+        """The routing keys whose queue and binding existed at the last look at the broker."""
+        return self._routes
 
     def is_live(self, trigger_id: str) -> bool:
         """Tell whether queue and binding of a trigger existed at the last look at the broker."""
@@ -221,7 +227,8 @@ class Control:
         try:
             declared = await declare(await self._connected(), missing)
         except BrokerError:
-            self._live, self._reconciled = frozenset(), None  # nothing is known to exist
+            # Nothing is known to exist.
+            self._live, self._routes, self._reconciled = frozenset(), frozenset(), None
             raise
         logger.info(
             "topology declared",
@@ -247,6 +254,9 @@ class Control:
             if bindings.issuperset(topology.bindings_of(trigger))
         ]
         self._live = frozenset(trigger.id for trigger in live)
+        self._routes = frozenset(
+            each.routing_key for each in bindings if each.exchange == names.TRIGGERS
+        )
         await self._registry.mark_live(
             [trigger.id for trigger in live if trigger.live_since is None]
         )

@@ -1,26 +1,21 @@
 """Depth: how many runs wait in a queue, asked of the broker itself and so never stale."""
 
-import asyncio
-from collections.abc import Sequence
-
 from pamqp import commands
 
-from turnout.shared.amqp import Channel, Link
+from turnout.router.link import Links
+from turnout.shared.amqp import Channel
 from turnout.shared.errors import ChannelRefused
 
 
 class Depth:
-    """Counts what waits in queues, over a connection of its own.
+    """Counts what waits in queues.
 
     Args:
-        urls: addresses of the broker; the next is tried when one fails.
+        links: the connection to the broker.
     """
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._urls = urls
-        self._turn = 0
-        self._link: Link | None = None
-        self._lock = asyncio.Lock()
+    def __init__(self, links: Links) -> None:
+        self._links = links
 
     async def of(self, queue: str) -> int:
         """Count the messages of a queue that no worker has; 0 if there is no such queue.
@@ -29,7 +24,7 @@ class Depth:
             BrokerError: the broker cannot be asked.
         """
         channel = Channel()
-        await (await self._connected()).open(channel)
+        await (await self._links.connected()).open(channel)
         try:
             answer = await channel.call(
                 commands.Queue.Declare(queue=queue, passive=True), commands.Queue.DeclareOk
@@ -40,16 +35,3 @@ class Depth:
             raise
         await channel.close()
         return answer.message_count or 0
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._link is not None:
-            await self._link.close()
-
-    async def _connected(self) -> Link:
-        async with self._lock:
-            if self._link is None or self._link.closed.done():
-                url = self._urls[self._turn % len(self._urls)]
-                self._turn += 1
-                self._link = await Link.connect(url, name="turnout-router counts")
-            return self._link

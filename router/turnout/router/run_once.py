@@ -17,7 +17,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from turnout.router.depth import Depth
-from turnout.router.registry import Trigger
+from turnout.router.registry import Registry, Trigger
 from turnout.shared import block, envelope, ids, names
 from turnout.shared.announcement import Announcement
 from turnout.shared.block import Block
@@ -42,6 +42,8 @@ class Readiness(NamedTuple):
     """Processes that serve it."""
     waiting: int
     """Runs in its queue that no worker has."""
+    paused: str | None = None
+    """Why the flow is paused; None: it is not."""
 
 
 class Call(NamedTuple):
@@ -74,13 +76,22 @@ class RunOnce:
     """Starts test runs and waits for them.
 
     Args:
+        registry: knows which flows are paused.
         client: the cache, where workers announce themselves.
         depth: counts what waits.
         publisher: of the router.
         replies: where outcomes arrive.
     """
 
-    def __init__(self, client: Redis, depth: Depth, publisher: Publisher, replies: Replies) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        client: Redis,
+        depth: Depth,
+        publisher: Publisher,
+        replies: Replies,
+    ) -> None:
+        self._registry = registry
         self._client = client
         self._depth = depth
         self._publisher = publisher
@@ -94,10 +105,12 @@ class RunOnce:
         Raises:
             BrokerError, RedisError: it cannot be known.
         """
+        flow = await self._registry.flow(trigger.group, trigger.flow)
         announced = await Announcement.read_all(self._client)
         return Readiness(
             workers=sum(trigger.address in each.flows for each in announced),
             waiting=await self._depth.of(names.flow_queue(trigger.group, trigger.flow)),
+            paused=None if flow.paused_at is None else flow.paused_reason or "no reason given",
         )
 
     async def run(self, trigger: Trigger, call: Call, timeout: float) -> Once:
@@ -117,6 +130,11 @@ class RunOnce:
             raise NotReady(
                 f"no worker serves {trigger.address}, and {readiness.waiting} runs wait for one: "
                 "nothing was sent. Start it with `turnout worker MODULE`"
+            )
+        if readiness.paused is not None:
+            raise NotReady(
+                f"{trigger.address} is paused ({readiness.paused}), and {readiness.waiting} runs "
+                "wait: nothing was sent. Let it go on with `turnout flow resume`"
             )
         event = self._event(trigger, call)
         with self._replies.expect(event.run_id) as outcomes:

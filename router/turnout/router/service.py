@@ -9,7 +9,6 @@ from aiohttp import ClientSession, web
 from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
-from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.history.recorder import Recorder
@@ -20,13 +19,11 @@ from turnout.router.link import Links
 from turnout.router.management import Management
 from turnout.router.metrics import Metrics
 from turnout.router.monitor import Monitor
+from turnout.router.operations import Operations
 from turnout.router.registry import Registry
-from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.shared import cache, keys, log, metrics, service
 from turnout.shared.errors import AddressTaken
-from turnout.shared.publisher import Publisher
-from turnout.shared.replies import Replies
 
 logger = log.get(__name__)
 
@@ -60,14 +57,13 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             management.vhost_of(url),
         )
         control = Control(settings, registry, client, broker, lease)
-        publisher = Publisher(settings.amqp_urls, name="turnout-router publishes")
-        await publisher.start()
+        operations = Operations(settings, database, registry, client, control)
+        await operations.start()
         links = Links(settings.amqp_urls, "turnout-router reads")
-        depth = Depth(settings.amqp_urls)
-        replies = Replies(client)
-        once = RunOnce(client, depth, publisher, replies)
         past = History(database, Archive(links))
-        app = api.make_app(registry, control, client, once=once, past=past, settings=settings)
+        app = api.make_app(
+            registry, control, client, past=past, operations=operations, settings=settings
+        )
         runner = web.AppRunner(app, access_log=None)
         told = Metrics(lease, database, registry, client, depth)
         # What only the active router does; see turnout.router.leader.
@@ -75,13 +71,13 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             control.watch_broker,
             control.watch_cache,
             Monitor(client, registry, broker).run,
-            replies.run,
             Recorder(database, links).run,
             Retention(
                 database,
                 max_age=timedelta(days=settings.history_max_days),
                 max_bytes=settings.history_max_bytes,
             ).run,
+            *operations.work,
             *([control.watch_workers] if settings.auto_register else []),
         ]
         await runner.setup()
@@ -99,9 +95,8 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             ) from None
         finally:
             await runner.cleanup()
-            await publisher.close()
+            await operations.close()
             await links.close()
-            await depth.close()
             await control.close()
             await client.aclose()
 

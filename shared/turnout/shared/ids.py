@@ -1,7 +1,9 @@
 """Identifiers: a prefix and a UUIDv7, so that they sort by the time they were made."""
 
+import hashlib
 import random
 import time
+from datetime import datetime
 
 EVENT = "evt"
 RUN = "run"
@@ -41,3 +43,22 @@ def made_at(identifier: str) -> int:
         ValueError: it is none.
     """
     return int(identifier.partition("_")[2][:12], 16) * 1_000_000
+
+
+def derived(prefix: str, milliseconds: int, number: int, text: str) -> str:
+    """Make the identifier that always comes of these: a UUIDv7 whose random bits are none.
+
+    Args:
+        prefix: of the identifier.
+        milliseconds: since the Unix epoch.
+        number: sorts those of the same millisecond; less than 2**32.
+        text: which of all things it identifies.
+    """
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) >> 6  # 42 bits
+    bits = number << 42 | digest
+    return f"{prefix}_{milliseconds:012x}7{bits >> 62:03x}{_VARIANT | bits & (1 << 62) - 1:016x}"
+
+
+def first_of(prefix: str, moment: datetime) -> str:
+    """Return what sorts before every identifier that was made at a moment or later."""
+    return f"{prefix}_{int(moment.timestamp() * 1000):012x}"

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from turnout.router.api import (
     activity,
     cancellations,
+    dead,
     events,
     flows,
     groups,
@@ -14,10 +15,12 @@ from turnout.router.api import (
     keys,
     overlaps,
     refusals,
+    replays,
     run_once,
     runs,
     topology,
     triggers,
+    unrouted,
     usage,
     workers,
 )
@@ -26,7 +29,7 @@ from turnout.router.api.control import (
     CACHE,
     CONTROL,
     HISTORY,
-    ONCE,
+    OPERATIONS,
     OVERLAPS,
     PUBLIC_URL,
     REFUSALS,
@@ -37,10 +40,10 @@ from turnout.router.api.control import (
 from turnout.router.api.problem import problems
 from turnout.router.api.standby import require_active
 from turnout.router.history.lookup import History
+from turnout.router.operations import Operations
 from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
-from turnout.router.run_once import RunOnce
 from turnout.router.settings import RouterSettings
 from turnout.router.usage import Usage
 
@@ -53,8 +56,8 @@ def make_app(
     control: Control,
     client: Redis,
     *,
-    once: RunOnce,
     past: History,
+    operations: Operations,
     settings: RouterSettings,
 ) -> web.Application:
     """Build the admin API.
@@ -63,8 +66,8 @@ def make_app(
         registry: what it shows and changes.
         control: what makes broker and cache follow.
         client: the cache, where ingress counts calls.
-        once: runs tests.
         past: what happened to calls.
+        operations: acts on runs.
         settings: where the public URL comes from.
     """
     app = web.Application(
@@ -75,13 +78,13 @@ def make_app(
     app[USAGE] = Usage(client)
     app[OVERLAPS] = Overlaps(client)
     app[REFUSALS] = Refusals(client)
-    app[ONCE] = once
     app[HISTORY] = past
+    app[OPERATIONS] = operations
     app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
     for noun in (
-        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, workers),
-        *(topology, run_once, usage, refusals, events, runs, history),
+        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, run_once),
+        *(dead, unrouted, replays, workers, topology, usage, refusals, events, runs, history),
     ):
         app.add_routes(noun.routes)
     return app

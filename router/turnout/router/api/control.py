@@ -7,10 +7,10 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.history.lookup import History
+from turnout.router.operations import Operations
 from turnout.router.overlaps import Overlaps
 from turnout.router.refusals import Refusals
 from turnout.router.registry import Registry
-from turnout.router.run_once import RunOnce
 from turnout.router.topology import Binding, Missing
 from turnout.router.usage import Usage
 from turnout.shared import cache, log
@@ -57,8 +57,8 @@ USAGE = web.AppKey("usage", Usage)
 OVERLAPS = web.AppKey("overlaps", Overlaps)
 REFUSALS = web.AppKey("refusals", Refusals)
 HISTORY = web.AppKey("history", History)
-ONCE = web.AppKey("once", RunOnce)
 CACHE = web.AppKey("cache", Redis)
+OPERATIONS = web.AppKey("operations", Operations)
 PUBLIC_URL = web.AppKey("public_url", str)
 
 

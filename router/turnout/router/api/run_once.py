@@ -10,7 +10,7 @@ from pydantic import Field
 
 from turnout.router.api import path
 from turnout.router.api.body import Answer, Body, answer, read
-from turnout.router.api.control import ONCE, REGISTRY
+from turnout.router.api.control import OPERATIONS, REGISTRY
 from turnout.router.api.problem import Problem
 from turnout.router.registry import Invalid, Method
 from turnout.router.run_once import Call, NotReady, Once, Readiness
@@ -42,11 +42,13 @@ class ReadinessAnswer(Answer):
     workers: int
     waiting: int
     """Runs in its queue that no worker has."""
+    paused: str | None
+    """Why the flow is paused; null: it is not."""
 
     @classmethod
     def of(cls, readiness: Readiness) -> Self:
         """Show it."""
-        return cls(workers=readiness.workers, waiting=readiness.waiting)
+        return cls(**readiness._asdict())
 
 
 class AttemptAnswer(Answer):
@@ -105,7 +107,7 @@ class OnceAnswer(Answer):
 async def ready(request: web.Request) -> web.Response:
     """Tell how soon a flow would run."""
     trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    return answer(ReadinessAnswer.of(await request.app[ONCE].readiness(trigger)))
+    return answer(ReadinessAnswer.of(await request.app[OPERATIONS].once.readiness(trigger)))
 
 
 @routes.post("/api/v1/triggers/{id}/run-once")
@@ -119,7 +121,7 @@ async def run(request: web.Request) -> web.Response:
         body=_bytes(body),
     )
     try:
-        once = await request.app[ONCE].run(trigger, call, body.timeout)
+        once = await request.app[OPERATIONS].once.run(trigger, call, body.timeout)
     except NotReady as error:
         raise Problem(409, "not_ready", str(error)) from None
     return answer(OnceAnswer.of(once))

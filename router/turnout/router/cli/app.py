@@ -6,17 +6,20 @@ import typer
 
 from turnout.router.cli import (
     doctor,
+    dead,
     events,
     flows,
     groups,
     history,
     keys,
     refusals,
+    replays,
     run_once,
     runs,
     services,
     topology,
     triggers,
+    unrouted,
     usage,
 )
 
@@ -42,6 +45,9 @@ app.command(rich_help_panel=_CALLS)(run_once.run_once)
 app.add_typer(events.app, name="event", rich_help_panel=_CALLS)
 app.add_typer(runs.app, name="run", rich_help_panel=_CALLS)
 app.add_typer(history.app, name="history", rich_help_panel=_CALLS)
+app.add_typer(replays.app, name="replay", rich_help_panel=_CALLS)
+app.add_typer(dead.app, name="dead", rich_help_panel=_CALLS)
+app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_CALLS)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 

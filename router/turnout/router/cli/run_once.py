@@ -127,6 +127,8 @@ def _show_readiness(trigger: Document, ready: Document) -> None:
     workers, waiting = ready["workers"], ready["waiting"]
     served = "1 worker serves it" if workers == 1 else f"{workers} workers serve it"
     ahead = f", {waiting} runs wait before this one" if waiting else ""
+    if ready["paused"] is not None:
+        ahead += f"; it is paused: {ready['paused']}"
     typer.echo(f"{trigger['group']}/{trigger['flow']}: {served}{ahead}", err=True)
 
 

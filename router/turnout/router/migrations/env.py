@@ -2,11 +2,14 @@
 
 from alembic import context
 
-from turnout.router.history.models import Run  # its metadata has the tables of the registry too
+from turnout.router.history import models as _history  # noqa: F401 - these know their tables
+from turnout.router.letters import models as _letters  # noqa: F401
+from turnout.router.models import Base
+from turnout.router.replay import models as _replay  # noqa: F401
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Run.metadata,
+    target_metadata=Base.metadata,
     render_as_batch=True,  # SQLite changes a table by building it anew
 )
 with context.begin_transaction():

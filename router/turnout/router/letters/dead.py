@@ -1,0 +1,210 @@
+"""Dead letters: kept, listed, grouped by what went wrong, discarded. A replay settles them too."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from turnout.router.database import Database
+from turnout.router.letters.fingerprint import fingerprint
+from turnout.router.letters.models import DeadLetter
+from turnout.router.letters.write import upsert
+from turnout.router.registry import NotFound
+from turnout.shared import log, names
+from turnout.shared.amqp import Delivery, properties_of
+from turnout.shared.envelope import Envelope
+from turnout.shared.errors import InvalidEnvelope
+
+logger = log.get(__name__)
+
+KEPT = "kept"
+REPLAYED = "replayed"
+DISCARDED = "discarded"
+
+#: What a listing shows: everything but the payload.
+_SHOWN = [each for each in DeadLetter.__table__.c if each.name != "body"]
+
+
+class Wanted(NamedTuple):
+    """Which dead letters are meant; None: any."""
+
+    ids: Sequence[str] | None = None
+    group: str | None = None
+    flow: str | None = None
+    """Slug of the flow."""
+    fingerprint: str | None = None
+    state: str | None = KEPT
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return what holds for them."""
+        table = DeadLetter.__table__.c
+        return [
+            column == value
+            for column, value in (
+                (table.group_slug, self.group),
+                (table.flow_slug, self.flow),
+                (table.fingerprint, self.fingerprint),
+                (table.state, self.state),
+            )
+            if value is not None
+        ] + ([] if self.ids is None else [table.id.in_(self.ids)])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Dead letters that look alike."""
+
+    fingerprint: str
+    group: str
+    flow: str
+    count: int
+    first: int
+    last: int
+    error: str
+    """Of one of them."""
+    place: str
+    reason: str
+
+
+class DeadLetters:
+    """The verbs of dead letters.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep what came from `turnout.dead`.
+
+        Raises:
+            DatabaseUnavailable: they are not kept.
+        """
+        rows = [_row(each) for each in deliveries]
+        async with self._database.writing() as connection:
+            await upsert(connection, DeadLetter, rows)
+        for row in rows:
+            logger.warning(
+                "dead letter",
+                id=row["id"],
+                flow=f"{row['group_slug']}/{row['flow_slug']}",
+                reason=row["reason"],
+                error=row["error"],
+            )
+
+    async def newest(self, wanted: Wanted, *, limit: int, before: int | None) -> list[Any]:
+        """Return the newest, without their payloads; `before` is a `died_at`."""
+        query = sa.select(*_SHOWN).where(*wanted.conditions())
+        if before is not None:
+            query = query.where(DeadLetter.died_at < before)
+        query = query.order_by(DeadLetter.died_at.desc(), DeadLetter.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return list(await connection.execute(query))
+
+    async def groups(self, wanted: Wanted) -> list[Group]:
+        """Count those that look alike, the most frequent first."""
+        table = DeadLetter
+        query = (
+            sa.select(
+                table.fingerprint,
+                table.group_slug,
+                table.flow_slug,
+                sa.func.count().label("count"),
+                sa.func.min(table.died_at),
+                sa.func.max(table.died_at),
+                sa.func.max(table.error),
+                sa.func.max(table.place),
+                sa.func.max(table.reason),
+            )
+            .where(*wanted.conditions())
+            .group_by(table.fingerprint, table.group_slug, table.flow_slug)
+            .order_by(sa.desc("count"))
+        )
+        async with self._database.reading() as connection:
+            return [Group(*row) for row in await connection.execute(query)]
+
+    async def show(self, letter_id: str) -> Any:
+        """Return one, with its payload.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        query = sa.select(*DeadLetter.__table__.c).where(DeadLetter.id == letter_id)
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).one_or_none()
+        if found is None:
+            raise NotFound("dead letter", letter_id)
+        return found
+
+    async def discard(self, wanted: Wanted, reason: str) -> int:
+        """Discard those that are kept, and tell how many that were."""
+        async with self._database.writing() as connection:
+            return await settle(connection, wanted, DISCARDED, reason)
+
+
+async def settle(connection: AsyncConnection, wanted: Wanted, state: str, by: str) -> int:
+    """Note what became of dead letters that were kept, within a transaction."""
+    done = await connection.execute(
+        sa.update(DeadLetter)
+        .where(*wanted.conditions(), DeadLetter.state == KEPT)
+        .values(state=state, settled_at=time.time_ns(), settled_by=by)
+    )
+    return done.rowcount
+
+
+def _row(delivery: Delivery) -> dict[str, Any]:
+    headers: dict[str, Any] = properties_of(delivery).headers or {}
+    reason = headers.get("turnout-reason") or _reason_of_broker(headers)
+    error, place = headers.get("turnout-error", ""), headers.get("turnout-place", "")
+    row = {
+        "reason": reason,
+        "error": error,
+        "place": place,
+        "fingerprint": fingerprint(reason, error, place),
+        "body": delivery.body,
+        "died_at": time.time_ns(),
+        "state": KEPT,
+        "settled_at": 0,
+        "settled_by": "",
+    }
+    try:
+        envelope = Envelope.decode(delivery.body)
+    except InvalidEnvelope:
+        group, _, flow = (names.flow_of(delivery.routing_key) or "").partition("/")
+        return row | {
+            "id": "raw_" + hashlib.sha256(delivery.body).hexdigest()[:32],
+            "event_id": None,
+            "group_slug": group,
+            "flow_slug": flow,
+            "trigger_id": None,
+            "key_id": None,
+            "kind": None,
+            "attempt": 0,
+            "received_at": 0,
+        }
+    return row | {
+        "id": envelope.run_id,
+        "event_id": envelope.event_id,
+        "group_slug": envelope.group,
+        "flow_slug": envelope.flow,
+        "trigger_id": envelope.trigger_id,
+        "key_id": envelope.key_id,
+        "kind": envelope.kind,
+        "attempt": envelope.attempt,
+        "received_at": envelope.received_at,
+    }
+
+
+def _reason_of_broker(headers: dict[str, Any]) -> str:
+    """Say why RabbitMQ itself has put a message into `turnout.dead`."""
+    deaths = headers.get("x-death") or [{}]
+    why = deaths[0].get("reason", "unknown")
+    if why == "delivery_limit":
+        return "it ended its worker, or was given back, again and again (delivery limit)"
+    return f"RabbitMQ put it aside ({why})"

@@ -1,0 +1,186 @@
+"""The rows of replays: how they are written, so that a crash at any moment leaves them right.
+
+    items   0 … ─────── position ─────── intent ─────── … total
+              done: published,    in doubt after     surely not
+              and in history      a crash            published
+
+Before a batch is published, `intent` is moved behind it; when all of it is confirmed, `position`
+follows, in one transaction with the history of its runs.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from turnout.router.database import Database
+from turnout.router.history import states
+from turnout.router.history.fold import Rows
+from turnout.router.history.models import Erasure, Run
+from turnout.router.history.write import write
+from turnout.router.letters import dead
+from turnout.router.letters.models import DeadLetter
+from turnout.router.replay import plan
+from turnout.router.replay.models import Replay, ReplayItem
+from turnout.router.replay.plan import Item
+from turnout.shared.envelope import Envelope
+
+PLANNING = "planning"
+PLANNED = "planned"
+RUNNING = "running"
+PAUSED = "paused"
+DONE = "done"
+ABORTED = "aborted"
+
+#: Items that are deleted at once.
+_CHUNK = 20_000
+
+
+class Progress(NamedTuple):
+    """What one batch changes."""
+
+    position: int
+    intent: int
+    runs: Sequence[Envelope] = ()
+    """Published and confirmed."""
+    skipped: int = 0
+    note: str = ""
+
+
+class Store:
+    """Reads and writes replays.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, **values: Any) -> None:
+        """Add a replay."""
+        async with self._database.writing() as connection:
+            await connection.execute(sa.insert(Replay).values(**values))
+
+    async def get(self, replay_id: str) -> Any:
+        """Return one; None if there is none."""
+        query = sa.select(*Replay.__table__.c).where(Replay.id == replay_id)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).one_or_none()
+
+    async def newest(self, limit: int) -> Sequence[Any]:
+        """Return the newest."""
+        query = sa.select(*Replay.__table__.c).order_by(Replay.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).all()
+
+    async def in_state(self, *wanted: str) -> Sequence[Any]:
+        """Return those in some states."""
+        query = sa.select(*Replay.__table__.c).where(Replay.state.in_(wanted))
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).all()
+
+    async def change(self, replay_id: str, when: Sequence[str], **values: Any) -> bool:
+        """Change a replay that is in one of some states; tell whether it was."""
+        async with self._database.writing() as connection:
+            done = await connection.execute(
+                sa.update(Replay)
+                .where(Replay.id == replay_id, Replay.state.in_(when))
+                .values(**values)
+            )
+        return bool(done.rowcount)
+
+    async def advance(self, replay: Any, progress: Progress) -> None:
+        """Write how far a replay is, with the history of what was published."""
+        values: dict[str, Any] = {"position": progress.position, "intent": progress.intent}
+        if progress.skipped:
+            values |= {"skipped": Replay.skipped + progress.skipped, "note": progress.note}
+        async with self._database.writing() as connection:
+            await connection.execute(
+                sa.update(Replay).where(Replay.id == replay.id).values(**values)
+            )
+            if progress.runs:
+                await write(
+                    connection, Rows([], [_queued(each) for each in progress.runs], [], [], [])
+                )
+            if progress.runs and replay.source == plan.DEAD and not replay.dry_run:
+                wanted = dead.Wanted(ids=[str(each.origin) for each in progress.runs])
+                await dead.settle(connection, wanted, dead.REPLAYED, replay.id)
+
+    async def items(self, replay_id: str, position: int, limit: int) -> list[Item]:
+        """Return items from a position on."""
+        table = ReplayItem.__table__.c
+        query = (
+            sa.select(table.origin, table.event_id, table.stream_offset, table.stream_index)
+            .where(table.replay_id == replay_id, table.position >= position)
+            .order_by(table.position)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [Item(*row) for row in await connection.execute(query)]
+
+    async def forget_items(self, replay_id: str) -> None:
+        """Delete the items of a replay that has ended, some at a time."""
+        table = ReplayItem
+        while True:
+            async with self._database.writing() as connection:
+                some = sa.select(table.position).where(table.replay_id == replay_id).limit(_CHUNK)
+                done = await connection.execute(
+                    sa.delete(table).where(table.replay_id == replay_id, table.position.in_(some))
+                )
+            if not done.rowcount:
+                return
+
+    async def bodies(self, letter_ids: Sequence[str]) -> Sequence[bytes]:
+        """Return the payloads of dead letters."""
+        table = DeadLetter
+        query = sa.select(table.body).where(table.id.in_(letter_ids))
+        async with self._database.reading() as connection:
+            return (await connection.scalars(query)).all()
+
+    async def erased(self, event_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of some events that somebody wanted gone."""
+        query = sa.select(Erasure.event_id).where(Erasure.event_id.in_(event_ids))
+        async with self._database.reading() as connection:
+            return (await connection.scalars(query)).all()
+
+    async def begun(self, run_ids: Sequence[str]) -> set[str]:
+        """Return those of some runs that are in the history: they were published."""
+        query = sa.select(Run.id).where(Run.id.in_(run_ids))
+        async with self._database.reading() as connection:
+            return set(await connection.scalars(query))
+
+    async def outcomes(self, replay_id: str) -> dict[str, int]:
+        """Count the runs of a replay by their state."""
+        query = (
+            sa.select(Run.state, sa.func.count().label("number"))
+            .where(Run.replay == replay_id)
+            .group_by(Run.state)
+        )
+        async with self._database.reading() as connection:
+            return {row.state: row.number for row in await connection.execute(query)}
+
+
+def now() -> int:
+    """Return this moment, in nanoseconds since the Unix epoch."""
+    return time.time_ns()
+
+
+def _queued(run: Envelope) -> list[Any]:
+    """Return the row of `runs` of a run that was just published."""
+    return [
+        run.run_id,
+        run.event_id,
+        run.group,
+        run.flow,
+        run.trigger_id,
+        run.key_id,
+        run.kind,
+        run.origin,
+        run.replay,
+        states.QUEUED,
+        *(0, 0, 0, 0),
+        None,
+        None,
+    ]
