@@ -52,6 +52,7 @@ async def test_a_user_goes_from_a_group_to_a_live_url(admin: Admin) -> None:
         "methods": ["POST"],
         "content_types": None,
         "key_in_query": False,
+        "wait": False,
         "enabled": True,
         "disabled_reason": None,
         "keys": None,

@@ -56,7 +56,11 @@ async def test_what_no_worker_serves_is_refused_at_once_with_numbers(system: Sys
     await system.make_flow("shop/deserted")
     deserted = await system.make_trigger("shop/deserted")
     path = f"triggers/{deserted.id}/run-once"
-    assert await system.admin("GET", path, status=200) == {"workers": 0, "waiting": 0, "paused": None}
+    assert await system.admin("GET", path, status=200) == {
+        "workers": 0,
+        "waiting": 0,
+        "paused": None,
+    }
 
     refused = await run_once(system, deserted, status=409)
 

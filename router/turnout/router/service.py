@@ -9,6 +9,7 @@ from aiohttp import ClientSession, web
 from turnout.router import api, management
 from turnout.router.control import Control
 from turnout.router.database import open_database
+from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.history.recorder import Recorder
@@ -65,7 +66,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             registry, control, client, past=past, operations=operations, settings=settings
         )
         runner = web.AppRunner(app, access_log=None)
-        told = Metrics(lease, database, registry, client, depth)
+        told = Metrics(lease, database, registry, client, Depth(links))
         # What only the active router does; see turnout.router.leader.
         work = [
             control.watch_broker,

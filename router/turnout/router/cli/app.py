@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import (
-    doctor,
     dead,
+    doctor,
     events,
     flows,
     groups,

@@ -3,6 +3,7 @@
 from turnout.router.depth import Depth
 from turnout.router.doctor.finding import Finding, ok, warning
 from turnout.router.doctor.place import Place
+from turnout.router.link import Links
 from turnout.shared import names
 
 SUBJECT = "queues"
@@ -15,11 +16,12 @@ _ADVICE = {
 
 async def check(place: Place) -> list[Finding]:
     """Count what waits."""
-    depth = Depth(place.settings.amqp_urls)
+    links = Links(place.settings.amqp_urls, "turnout-doctor counts")
+    depth = Depth(links)
     try:
         found = {name: await depth.of(name) for name in _ADVICE}
     finally:
-        await depth.close()
+        await links.close()
     return [
         warning(SUBJECT, f"{count} messages wait in {name}", _ADVICE[name])
         if count
