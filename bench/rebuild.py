@@ -5,7 +5,8 @@
 A registry of that many API keys and HTTP triggers is written to SQLite. Then the router's own parts
 bring an empty Redis in line with it, again when nothing has changed, and again after one change;
 and an empty broker in line with a smaller one. "Held up" is the longest time for which the event
-loop of the router did nothing else. The result goes to the terminal and to docs/performance-rebuild.md.
+loop of the router did nothing else. The result goes to the terminal and to
+docs/performance-rebuild.md.
 """
 
 import argparse
