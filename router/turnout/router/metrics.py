@@ -8,12 +8,14 @@ from collections.abc import Iterable
 
 from prometheus_client.core import Metric
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from turnout.router.database import Database, DatabaseUnavailable
 from turnout.router.depth import Depth
 from turnout.router.history.models import StreamOffset
 from turnout.router.lease import Lease
+from turnout.router.letters.dead import KEPT
+from turnout.router.letters.models import DeadLetter, Unrouted
 from turnout.router.monitor import loads
 from turnout.router.registry import Registry
 from turnout.shared import log, names
@@ -105,11 +107,18 @@ class Metrics:
         ]
 
     async def _parked(self) -> list[Metric]:
+        dead = select(func.count()).where(DeadLetter.state == KEPT)
+        unrouted = select(func.count()).select_from(Unrouted)
+        async with self._database.reading() as connection:
+            kept = {
+                names.UNROUTED: await connection.scalar(unrouted) or 0,
+                names.DEAD: await connection.scalar(dead) or 0,
+            }
         return [
             gauge(
                 "parked",
-                "Messages in turnout.unrouted and turnout.dead.",
+                "Unrouted events and dead letters that nobody has settled.",
                 ("queue",),
-                {(name,): await self._depth.of(name) for name in (names.UNROUTED, names.DEAD)},
+                {(name,): await self._depth.of(name) + count for name, count in kept.items()},
             )
         ]
