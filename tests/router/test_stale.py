@@ -1,5 +1,11 @@
 """Bindings that nothing asks for any more."""
 
+from aiohttp import ClientSession
+from tests.support.brokers import Broker
+from tests.support.topology import declare_route, linked
+
+from turnout.router.declare import unbind
+from turnout.router.management import Management
 from turnout.router.stale import GRACE, Stale
 from turnout.router.topology import Binding
 from turnout.shared import names
@@ -28,3 +34,15 @@ def test_what_is_not_bound_to_the_exchange_of_triggers_is_none_of_ours() -> None
     default = Binding("", "turnout.flow.crm.update", "turnout.flow.crm.update")
     for now in (0.0, GRACE):
         assert stale.due([foreign, default], [], now) == frozenset()
+
+
+async def test_bindings_are_removed_from_the_broker_whether_they_exist_or_not(
+    rabbitmq: Broker, vhost: str, amqp_url: str
+) -> None:
+    await declare_route(amqp_url, names.TRIGGERS, OLD.queue, "old")
+    await declare_route(amqp_url, names.TRIGGERS, OLD.queue, "new")
+    async with linked(amqp_url) as link:
+        await unbind(link, [OLD, OLD._replace(routing_key="never bound")])
+    async with ClientSession() as session:
+        present = await Management(session, rabbitmq.management_url, vhost).survey()
+    assert {each for each in present.bindings if each.exchange == names.TRIGGERS} == {NEW}
