@@ -115,10 +115,14 @@ class Stage:
         request = commands.Queue.Declare(queue=queue, passive=True)
         return (await channel.call(request, commands.Queue.DeclareOk)).message_count or 0
 
-    def outcomes_of(self, envelope: Envelope) -> list[Outcome]:
+    def reports_of(self, envelope: Envelope) -> list[Outcome]:
         """Return the outcomes of an event so far."""
         read = [one for each in self._outcomes.deliveries for one in outcome.decode(each.body)]
         return [each for each in read if each.event_id == envelope.event_id]
+
+    def outcomes_of(self, envelope: Envelope) -> list[Outcome]:
+        """Return those that tell how an attempt ended."""
+        return [each for each in self.reports_of(envelope) if each.state != outcome.STARTED]
 
     async def outcomes(self, envelope: Envelope, count: int = 1) -> list[Outcome]:
         """Wait for the outcomes of an event, and return them."""
@@ -134,12 +138,16 @@ class Stage:
         """Wait for the first outcome of an event."""
         return (await self.outcomes(envelope))[0]
 
+    def all_dead(self, address: str) -> list[Delivery]:
+        """Return the dead letters of a flow so far."""
+        queue = names.flow_queue(*names.flow_address(address))
+        return [each for each in self._dead.deliveries if each.routing_key == queue]
+
     async def dead(self, address: str) -> Delivery:
         """Wait for the first dead letter of a flow."""
-        queue = names.flow_queue(*names.flow_address(address))
 
         def found() -> Delivery | None:
-            return next((e for e in self._dead.deliveries if e.routing_key == queue), None)
+            return next(iter(self.all_dead(address)), None)
 
         delivery: Delivery = await eventually(found, 20, f"there is a dead letter of {address}")
         return delivery

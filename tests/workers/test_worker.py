@@ -15,7 +15,7 @@ from turnout.shared import outcome
 from turnout.shared.amqp import properties_of
 from turnout.shared.announcement import Announcement
 from turnout.shared.envelope import TYPE, Envelope
-from turnout.workers.processor import UNREADABLE
+from turnout.workers.execution import UNREADABLE
 
 Effects = Callable[[], list[str]]
 

@@ -184,6 +184,11 @@ def once(run_id: str, key: str) -> str:
     return f"turnout:once:{run_id}:{key}"
 
 
+def executed(digest: str) -> str:
+    """Name the entry that tells which run an idempotency key belongs to, by its hash."""
+    return f"turnout:executed:{digest}"
+
+
 def worker(worker_id: str) -> str:
     """Name the cache entry in which one worker process announces itself."""
     return f"turnout:worker:{worker_id}"

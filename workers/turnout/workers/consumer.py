@@ -15,9 +15,6 @@ from pamqp import commands
 from turnout.shared.amqp import Channel, Delivery, Link
 from turnout.shared.errors import BrokerError
 
-#: Names the consumer on its channel, of which it is the only one.
-_TAG = "turnout"
-
 
 class Consumer(Channel):
     """Takes messages and hands each to `take`, which returns at once and starts no user code.
@@ -28,7 +25,7 @@ class Consumer(Channel):
         lost: called with this consumer when the channel is gone.
 
     Attributes:
-        stopped: no run may start any more, for one reason or another.
+        prefetch: how many messages may be here, unacknowledged; 0: it takes none.
         ended: resolved with the reason when no further message will come.
         closed: resolved with the reason when the channel is gone. What was not acknowledged by
             then is the broker's again.
@@ -43,12 +40,14 @@ class Consumer(Channel):
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self.queue = queue
-        self.stopped = False
         self.ended: asyncio.Future[BrokerError] = self._loop.create_future()
         self.closed: asyncio.Future[BrokerError] = self._loop.create_future()
         self._take = take
         self._lost = lost
-        self._prefetch = 0
+        self.prefetch = 0
+        self._stopped = False
+        self._times = 0  # it began to consume
+        self._tags: list[str] = []  # with these it consumes now
         self._settled: list[int] = []  # in this turn
         self._complete = 0  # this tag and all before it are settled
         self._ahead: set[int] = set()  # those beyond it that are
@@ -58,37 +57,49 @@ class Consumer(Channel):
 
         Args:
             link: to the broker.
-            prefetch: how many messages may be here, unacknowledged.
+            prefetch: how many messages may be here, unacknowledged; 0: none for now.
 
         Raises:
             ChannelRefused: the broker refuses, with 404 if there is no such queue.
             BrokerError: the connection is gone.
         """
         await link.open(self)
-        await self._consume(prefetch)
+        await self.limit(prefetch)
 
     async def limit(self, prefetch: int) -> None:
-        """Change how many messages may be here.
+        """Change how many messages may be here; with 0 none comes until the next change.
 
         RabbitMQ fixes that for a consumer when it begins, and quorum queues know no limit for a
-        whole channel: so the consumer begins again, on the same channel.
+        whole channel. So for more a further consumer begins beside the first, with the difference,
+        and for less all end and one begins anew. A tag is used once: a consumer with that of an
+        earlier one, whose messages are not all acknowledged, would have that one's limit.
 
         Raises:
             BrokerError: the connection is gone.
         """
-        if prefetch != self._prefetch and not self.ended.done():
-            await self.call(commands.Basic.Cancel(consumer_tag=_TAG), commands.Basic.CancelOk)
-            if not self.stopped:
-                await self._consume(prefetch)
+        if self._stopped or prefetch == self.prefetch or self.ended.done():
+            return
+        before, self.prefetch = self.prefetch, prefetch
+        if prefetch < before:
+            await self._cancel()
+            before = 0
+        qos = commands.Basic.Qos(prefetch_count=prefetch - before)
+        await self.call(qos, commands.Basic.QosOk)
+        if self.prefetch:  # it may have been stopped meanwhile
+            self._times += 1
+            tag = str(self._times)
+            self._tags.append(tag)
+            consume = commands.Basic.Consume(queue=self.queue, consumer_tag=tag)
+            await self.call(consume, commands.Basic.ConsumeOk)
 
     async def stop(self) -> None:
-        """Take no further message; those that run can still be acknowledged.
+        """Take no further message ever; those that run can still be acknowledged.
 
         Raises:
             BrokerError: the connection is gone.
         """
-        self.stopped = True
-        await self.call(commands.Basic.Cancel(consumer_tag=_TAG), commands.Basic.CancelOk)
+        self._stopped, self.prefetch = True, 0
+        await self._cancel()
 
     def settle(self, tag: int) -> None:
         """Acknowledge a delivery, with all others of this turn."""
@@ -103,11 +114,11 @@ class Consumer(Channel):
             self._ahead.add(tag)
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Hand it on; one that comes after `stop` goes back."""
-        if self.stopped:
-            self.give_back(delivery.tag)
-        else:
+        """Hand it on; one that comes when none is wanted any more goes back."""
+        if self.prefetch:
             self._take(self, delivery)
+        else:
+            self.give_back(delivery.tag)
 
     def on_cancel(self, consumer_tag: str) -> None:
         """Note that the queue is gone; runs in progress go on."""
@@ -115,17 +126,16 @@ class Consumer(Channel):
 
     def on_closed(self, reason: BrokerError) -> None:
         """Note that the channel is gone."""
-        self.stopped = True
+        self._stopped = True
         self._end(reason)
         self.closed.set_result(reason)
         self._lost(self)
 
-    async def _consume(self, prefetch: int) -> None:
-        self._prefetch = prefetch
-        await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
-        await self.call(
-            commands.Basic.Consume(queue=self.queue, consumer_tag=_TAG), commands.Basic.ConsumeOk
-        )
+    async def _cancel(self) -> None:
+        tags, self._tags = self._tags, []
+        for tag in tags:
+            cancel = commands.Basic.Cancel(consumer_tag=tag)
+            await self.call(cancel, commands.Basic.CancelOk)
 
     def _acknowledge(self) -> None:
         tags, self._settled = self._settled, []

@@ -16,20 +16,29 @@ from turnout.shared import announcement, cache, ids, log, metrics, parent, servi
 from turnout.shared.amqp import Link
 from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
+from turnout.shared.batch import Batch
 from turnout.shared.errors import BrokerError, ChannelRefused
 from turnout.shared.publisher import Publisher
+from turnout.workers import prefetch
 from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
 from turnout.workers.flow import Flow
 from turnout.workers.metrics import Metrics
+from turnout.workers.notices import Notices
 from turnout.workers.once import Marks
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
 from turnout.workers.resources import Resources
 from turnout.workers.settings import WorkerSettings
 from turnout.workers.slots import Slots
+from turnout.workers.twins import Twins
+from turnout.workers.watchdog import Watchdog
+from turnout.workers.worker import Worker
 
 logger = log.get(__name__)
+
+#: Seconds between two looks at the runs in progress and the pace of each flow.
+_LOOK = 0.25
 
 
 class Pool:
@@ -44,24 +53,22 @@ class Pool:
         self._settings = settings
         self._publisher = Publisher(settings.amqp_urls, name=f"{self._id} publishes")
         self._board = cache.connect(settings.redis_url.get_secret_value())
-        answers = Answers(self._board)
-        reports = Reports(self._publisher)
-        slots = Slots(settings.runs)
+        self._notices = Notices(self._board, flows)
+        self._watchdog = Watchdog(flows)
         self._marks = Marks(settings.redis_url.get_secret_value())
-        self._processors = [
-            Processor(
-                each,
-                self._publisher,
-                reports,
-                answers,
-                slots,
-                resources=resources,
-                marks=self._marks,
-                worker_id=self._id,
-                concurrency=settings.concurrency,
-            )
-            for each in flows.values()
-        ]
+        worker = Worker(
+            id=self._id,
+            settings=settings,
+            publisher=self._publisher,
+            reports=Reports(self._publisher),
+            answers=Answers(self._board),
+            notices=self._notices,
+            twins=Twins(Batch(self._board), lifetime=settings.idempotency_lifetime),
+            slots=Slots(settings.runs),
+            resources=resources,
+            marks=self._marks,
+        )
+        self._processors = [Processor(each, worker) for each in flows.values()]
         self._consumers: set[Consumer] = set()
         self._stopping = False
 
@@ -85,6 +92,9 @@ class Pool:
             tasks = [
                 group.create_task(self._stay_connected(), name="consumers"),
                 group.create_task(self._announce(), name="announcement"),
+                group.create_task(self._notices.follow(), name="notices"),
+                group.create_task(self._watchdog.watch(), name="watchdog"),
+                group.create_task(self._look_after_runs(), name="runs"),
             ]
             await stop.wait()
             drained = await self._drain()
@@ -108,6 +118,12 @@ class Pool:
         if left:
             logger.warning("grace time is over: runs will be redelivered", running=self._busy)
         return not left
+
+    async def _look_after_runs(self) -> None:
+        while True:
+            for each in self._processors:
+                each.look_after()
+            await asyncio.sleep(_LOOK)
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -146,17 +162,18 @@ class Pool:
     async def _consume(self, link: Link, processor: Processor) -> None:
         """Consume for one flow until the connection is gone, waiting for its queue if need be."""
         address = processor.flow.address
+        await self._notices.looked.wait()
         backoff = Backoff(first=0.2)
         last, times = "", 0
         while not (link.closed.done() or self._stopping):
             consumer = Consumer(processor.flow.queue, processor.take, processor.lost)
             self._consumers.add(consumer)
             try:
-                await consumer.start(link, processor.limit)
+                await consumer.start(link, 0 if self._notices.is_paused(address) else 1)
                 logger.info("flow is served", flow=address)
                 last, times = "", 0
                 backoff.reset()
-                reason = await consumer.ended
+                reason = await self._keep_limited(consumer, processor)
             except BrokerError as error:
                 reason = error
             # After the queue's deletion the channel stays: runs in progress acknowledge on it.
@@ -167,6 +184,35 @@ class Pool:
             if times == (4 if _is_missing(reason) else 1) and not link.closed.done():
                 logger.warning("flow is not served", flow=address, reason=_explain(reason, address))
             await asyncio.wait([link.closed], timeout=backoff.delay())
+
+    async def _keep_limited(self, consumer: Consumer, processor: Processor) -> BrokerError:
+        """Let as many messages come as the flow's pace and its pause call for.
+
+        Returns:
+            Why no further message will come.
+
+        Raises:
+            BrokerError: the connection is gone.
+        """
+        attention = processor.attention
+        consumer.ended.add_done_callback(lambda _: attention.set())
+        while not consumer.ended.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await attention.wait()
+            attention.clear()
+            is_paused = self._notices.is_paused(processor.flow.address)
+            wanted = 0 if is_paused else processor.prefetch()
+            current = consumer.prefetch
+            if not prefetch.differs(current, wanted):
+                continue
+            await consumer.limit(wanted)
+            if is_paused:
+                processor.give_back()
+                logger.info("flow is paused", flow=processor.flow.address)
+            elif current == 0:
+                logger.info("flow is resumed", flow=processor.flow.address)
+        return consumer.ended.result()
 
     async def _announce(self) -> None:
         """Keep this worker on the notice board; without the cache flows run all the same."""

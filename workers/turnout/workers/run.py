@@ -10,6 +10,7 @@ on with the new delivery.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from turnout.shared.amqp import Delivery
@@ -32,15 +33,18 @@ class Run:
         consumer: that took the delivery.
         delivery: the message.
         envelope: once it is decoded.
-        started_at: nanoseconds since the Unix epoch; 0: it has not started.
-        is_executing: the flow is at work.
+        task: that processes it.
+        taken_at: when the delivery came, in nanoseconds since the Unix epoch.
+        started_at: when the flow was called; 0: it was not.
+        is_suspect: earlier workers may have died of it.
         is_told: an outcome "started" was published.
+        is_overdue: it was cancelled, because the broker would take its delivery back.
         packed: the outcome, when it has ended.
     """
 
     __slots__ = (
-        *("_settled", "adopted", "consumer", "delivery", "envelope", "is_executing", "is_told"),
-        *("packed", "started_at"),
+        *("_settled", "adopted", "consumer", "delivery", "envelope", "is_overdue", "is_suspect"),
+        *("is_told", "packed", "started_at", "taken_at", "task"),
     )
 
     def __init__(
@@ -49,9 +53,12 @@ class Run:
         self.consumer = consumer
         self.delivery = delivery
         self.envelope: Envelope | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.taken_at = time.time_ns()
         self.started_at = 0
-        self.is_executing = False
+        self.is_suspect = False
         self.is_told = False
+        self.is_overdue = False
         self.packed: bytes | None = None
         self.adopted: asyncio.Future[bool] | None = None
         self._settled = settled

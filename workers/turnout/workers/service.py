@@ -13,7 +13,7 @@ from turnout.workers import loading, logs, resources, selection
 from turnout.workers.flow import Flow
 from turnout.workers.pool import Pool
 from turnout.workers.reload import Reload
-from turnout.workers.settings import WorkerSettings
+from turnout.workers.settings import TIMEOUT_SHARE, WorkerSettings
 
 logger = log.get(__name__)
 
@@ -72,6 +72,7 @@ def _run(
 async def _serve(
     flows: Mapping[str, Flow], settings: WorkerSettings, stop: asyncio.Event, watch: Reload | None
 ) -> None:
+    _refuse_too_long(flows, settings)
     helpers = [asyncio.create_task(_exit_at_next_signal(stop), name="second signal")]
     if watch is not None:
         helpers.append(asyncio.create_task(watch.set_when_due(stop), name="reload"))
@@ -83,6 +84,26 @@ async def _serve(
                 watch.start_again()
             _exit("grace time is over")
     await service.cancel(helpers)
+
+
+def _refuse_too_long(flows: Mapping[str, Flow], settings: WorkerSettings) -> None:
+    """Refuse flows that the broker would start elsewhere while they run.
+
+    Raises:
+        SystemExit: with status 2; what is wrong is printed.
+    """
+    longest = settings.delivery_timeout * TIMEOUT_SHARE
+    refused = [each for each in flows.values() if each.timeout and each.timeout > longest]
+    for each in refused:
+        print(
+            f"flow {each.address} at {each.source}: timeout is {each.timeout:g} s, but RabbitMQ "
+            f"takes a message back after {settings.delivery_timeout:g} s and starts it elsewhere. "
+            f"Make it at most {longest:g} s, or raise RabbitMQ's consumer_timeout and then "
+            "TURNOUT_DELIVERY_TIMEOUT",
+            file=sys.stderr,
+        )
+    if refused:
+        raise SystemExit(2)
 
 
 async def _exit_at_next_signal(stop: asyncio.Event) -> None:

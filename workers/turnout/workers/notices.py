@@ -1,0 +1,79 @@
+"""What the notice board says of a worker's flows: which are paused, and which runs cancelled.
+
+The router writes it, see `turnout.shared.notices`; the truth is in SQL. All of a process is read in
+one round trip, and nothing is asked for a run. While the cache does not answer, or is empty because
+it was flushed and the router has not filled it again, what was known goes on to hold.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+
+from turnout.shared import cache, log, names
+from turnout.shared.errors import InvalidRecord
+from turnout.shared.notices import Cancelled
+
+logger = log.get(__name__)
+
+#: Seconds between two looks: a pause holds everywhere within a second.
+_INTERVAL = 0.4
+
+
+class Notices:
+    """What the board says about some flows.
+
+    Args:
+        client: the cache.
+        flows: their addresses.
+
+    Attributes:
+        looked: set when the board was looked at once, with or without an answer: no run starts
+            before.
+    """
+
+    def __init__(self, client: Redis, flows: Iterable[str]) -> None:
+        self.looked = asyncio.Event()
+        self._client = client
+        self._flows = tuple(flows)
+        self._paused: frozenset[str] = frozenset()
+        self._cancelled: dict[str, Cancelled] = {}
+
+    def is_paused(self, flow: str) -> bool:
+        """Tell whether no run of a flow may start."""
+        return flow in self._paused
+
+    def cancelled(self, flow: str, run_id: str) -> str | None:
+        """Return why a run is not to start, or None."""
+        if not self._cancelled:
+            return None
+        found = self._cancelled.get(flow)
+        return found.reason(run_id) if found else None
+
+    async def follow(self) -> None:
+        """Read the board again and again."""
+        while True:
+            try:
+                await self._read()
+            except cache.ERRORS as error:
+                logger.debug("notices are not read", reason=str(error))
+            except InvalidRecord as error:
+                logger.warning("a notice is not understood", reason=str(error))
+            self.looked.set()
+            await asyncio.sleep(_INTERVAL)
+
+    async def _read(self) -> None:
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.get(names.AUTH_EPOCH)
+            pipe.hkeys(names.PAUSED)
+            for flow in self._flows:
+                pipe.hgetall(names.cancelled(flow))
+            epoch, paused, *cancelled = await pipe.execute()
+        if epoch is None:
+            return
+        self._paused = frozenset(each.decode() for each in paused)
+        self._cancelled = {
+            flow: Cancelled(fields)
+            for flow, fields in zip(self._flows, cancelled, strict=True)
+            if fields
+        }
