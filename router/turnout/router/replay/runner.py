@@ -1,13 +1,13 @@
-"""The runner: publishes the items of one replay, each exactly once in effect.
+"""The runner: publishes the items of one replay, and none again that is known to be published.
 
     load items ──▶ read their events ──▶ intent ──▶ publish ──▶ all confirmed ──▶ position, history
                      (the next ones meanwhile)                     │
                                      ▲──── again, what is not ◀────┘
 
 The id of a run follows from the replay and the run that it repeats. After a crash the items between
-position and intent are published again with the ids that they had: the history knows most of those
-that were published before, and a worker runs no second copy of the others, because the run's id is
-its idempotency key too.
+position and intent are looked for in the history, which knows those that have begun; the others are
+published again with the ids that they had. The id is the run's idempotency key too, by which a
+worker can tell a second copy.
 
 It never gets far ahead of the workers: while many runs wait in a flow's queue, live ones among
 them, it waits as well.
@@ -43,6 +43,9 @@ _BATCHES_A_SECOND = 10
 MOST_WAITING = 10_000
 #: Seconds for which a look at a queue holds, and between two looks at one that is too full.
 _LOOK = 0.5
+
+#: Looks at the history, after a crash, for what was published before it.
+_LOOKS_IN_DOUBT = 20
 
 #: RabbitMQ 4 hands such a message out after others; 3.x takes no notice of it.
 PRIORITY = 0
@@ -158,7 +161,14 @@ class Runner:
 
     async def _settle_doubt(self, items: Sequence[_Due], doubtful: int) -> Sequence[_Due]:
         """Mark what was published before a crash, as far as the history knows it."""
-        begun = await self._store.begun([self._run_id(each) for each in items[:doubtful]])
+        run_ids = [self._run_id(each) for each in items[:doubtful]]
+        begun: set[str] = set()
+        # The recorder has begun again as well, and has to read what was published meanwhile.
+        for _ in range(_LOOKS_IN_DOUBT):
+            begun = await self._store.begun(run_ids)
+            if len(begun) == len(run_ids):
+                break
+            await asyncio.sleep(_LOOK)
         logger.warning(
             "the replay goes on after a crash",
             replay=self._replay.id,
