@@ -1,14 +1,18 @@
 """One call: checked, read, put into an envelope, published, answered."""
 
 import time
+from typing import cast
 
 from aiohttp import web
 
 from turnout.ingress import auth, content_type, responses, waiting
+from turnout.ingress.admission import Claim, admission
 from turnout.ingress.answer import Answer
 from turnout.ingress.archive import Archive
+from turnout.ingress.auth import Presented
 from turnout.ingress.body import Bodies
 from turnout.ingress.call import Call
+from turnout.ingress.connection import Connection
 from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
@@ -68,14 +72,32 @@ class Acceptor:
     async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer a call of a trigger."""
         call = Call(request)
-        allowed = await self._authorize(call)
-        outcome = allowed if isinstance(allowed, Refusal) else await self._limit(call, *allowed)
+        outcome = await self._admit(call)
         if isinstance(outcome, Refusal):
             self._refused.note(outcome, call.caller())
             return outcome.answer()
         return outcome
 
-    async def _authorize(self, call: Call) -> Refusal | tuple[KeyRecord, TriggerRecord]:
+    async def _admit(self, call: Call) -> Answer | Refusal:
+        """Go on with a call as with the last one on its connection, if they are alike."""
+        connection = cast("Connection", call.request.protocol)
+        claim, generation, now = Claim.of(call), self._lookup.generation, time.monotonic()
+        last = connection.admission
+        if last is not None and last.holds(claim, generation, now):
+            call.presented, key, trigger = last.presented, last.key, last.trigger
+            call.key, call.trigger = key, trigger
+        else:
+            connection.admission = None
+            allowed = await self._authorize(call)
+            if isinstance(allowed, Refusal):
+                return allowed
+            presented, key, trigger = allowed
+            connection.admission = admission(
+                claim, generation, now, presented=presented, key=key, trigger=trigger
+            )
+        return await self._limit(call, key, trigger)
+
+    async def _authorize(self, call: Call) -> Refusal | tuple[Presented, KeyRecord, TriggerRecord]:
         presented = auth.presented_key(call.request.headers, call.request.rel_url.raw_query_string)
         if presented is None:
             return responses.BAD_KEY
@@ -98,15 +120,18 @@ class Acceptor:
             return responses.unsupported_media_type(types)
         if key.old_since is not None or call.trigger.old_since is not None:
             self._overlaps.note(call, key, call.trigger)
-        return key, call.trigger
+        return presented, key, call.trigger
 
     async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
         """Go on with a call that may be made, unless there are too many like it."""
         if not self._limits.enter(key):
             return responses.TOO_MANY_IN_FLIGHT
         try:
-            refusal = await self._limits.check_rates(key, trigger)
-            return refusal or await self._take(call, key, trigger)
+            if self._limits.are_paced(key, trigger):
+                refusal = await self._limits.check_rates(key, trigger)
+                if refusal is not None:
+                    return refusal
+            return await self._take(call, key, trigger)
         finally:
             self._limits.leave(key)
 
@@ -120,7 +145,7 @@ class Acceptor:
         if isinstance(body, Refusal):
             return body
         try:
-            if not await self._publisher.room(len(body)):
+            if self._publisher.is_full(len(body)) and not await self._publisher.room(len(body)):
                 return responses.NOT_PUBLISHED.because(BUSY.reason)
             event = call.envelope(body, key, trigger)
             if trigger.wait and (seconds := self._waiting.seconds(call.request.headers)):

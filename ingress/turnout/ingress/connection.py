@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from turnout.ingress import responses
+from turnout.ingress.admission import Admission
 from turnout.ingress.answer import Answer
 from turnout.shared import log
 
@@ -22,9 +24,17 @@ _LINGER = 1.0
 
 
 class Connection(RequestHandler):
-    """One connection of a sender."""
+    """One connection of a sender.
 
-    __slots__ = ()
+    Attributes:
+        admission: what its last call was found to be.
+    """
+
+    __slots__ = ("admission",)
+
+    def __init__(self, server: "Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self.admission: Admission | None = None
 
     def handle_error(
         self,

@@ -27,6 +27,15 @@ class Limits:
         self._rates = rates
         self._in_flight: Counter[str] = Counter()
 
+    def are_paced(self, key: KeyRecord, trigger: TriggerRecord) -> bool:
+        """Tell whether there is any rate to be checked."""
+        return bool(
+            key.rate
+            or trigger.rate
+            or self._settings.rate_per_key
+            or self._settings.rate_per_trigger
+        )
+
     async def check_rates(self, key: KeyRecord, trigger: TriggerRecord) -> Refusal | None:
         """Take a token of the key and one of the trigger; refuse when there is none."""
         of_key = key.rate or self._settings.rate_per_key

@@ -71,6 +71,12 @@ class Lookup:
         self._known: dict[str, _Known[Any]] = {}
         self._absent: dict[str, float] = {}
         self._asked: dict[str, _Question] = {}
+        self._generation = 0
+
+    @property
+    def generation(self) -> int | None:
+        """A number that is another one after each change; None while changes may be missed."""
+        return self._generation if self._tracking.active else None
 
     async def run(self) -> None:
         """Follow the changes of the cache, for ever."""
@@ -171,6 +177,7 @@ class Lookup:
 
     def _changed(self, changed: Sequence[bytes] | None) -> None:
         """Forget what Redis says has changed: some records, or (None) possibly all."""
+        self._generation += 1
         if changed is None:
             self._known.clear()
             self._absent.clear()

@@ -67,16 +67,12 @@ LATE = Confirm(Verdict.UNKNOWN, "the broker did not confirm in time")
 LOST = Confirm(Verdict.UNKNOWN, "the connection to the broker was lost")
 
 
-class _Sent:
+class _Sent(NamedTuple):
     """One publish that waits for its confirmation."""
 
-    __slots__ = ("deadline", "future", "returned", "size")
-
-    def __init__(self, future: asyncio.Future[Confirm], size: int, deadline: float) -> None:
-        self.future = future
-        self.size = size
-        self.deadline = deadline
-        self.returned = False
+    future: asyncio.Future[Confirm]
+    size: int
+    deadline: float
 
 
 class _ConfirmChannel(Channel):
@@ -90,6 +86,7 @@ class _ConfirmChannel(Channel):
         self.sent: dict[int, _Sent] = {}
         self.bytes = 0
         self.closed: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+        self._returned: set[int] = set()
         self._oldest = 1
         self._less: asyncio.Future[None] | None = None
 
@@ -103,16 +100,18 @@ class _ConfirmChannel(Channel):
         for each in range(self._oldest, tag + 1) if multiple else (tag,):
             entry = self.sent.pop(each, None)
             if entry is not None:
-                self._resolve(
-                    entry, UNROUTABLE if entry.returned else ACCEPTED if accepted else NACKED
-                )
+                confirm = ACCEPTED if accepted else NACKED
+                if self._returned and each in self._returned:
+                    self._returned.remove(each)
+                    confirm = UNROUTABLE
+                self._resolve(entry, confirm)
         if multiple:
             self._oldest = max(self._oldest, tag + 1)
 
     def on_return(self, message_id: str, reason: str) -> None:
-        entry = self.sent.get(int(message_id.rpartition(".")[2]))
-        if entry is not None:
-            entry.returned = True
+        tag = int(message_id.rpartition(".")[2])
+        if tag in self.sent:
+            self._returned.add(tag)
 
     def on_closed(self, reason: BrokerError) -> None:
         if not self.closed.done():
@@ -129,6 +128,7 @@ class _ConfirmChannel(Channel):
                 if entry.deadline > now:
                     return
                 del self.sent[self._oldest]
+                self._returned.discard(self._oldest)
                 self._resolve(entry, LATE)
             self._oldest += 1
 
@@ -210,17 +210,22 @@ class Publisher:
         """Wait until there is a connection."""
         await self._ready.wait()
 
+    def is_full(self, size: int) -> bool:
+        """Tell whether a body of `size` bytes has to wait for `room`."""
+        channel = self._channel
+        return channel is not None and self._has_no_room(channel, size)
+
     async def room(self, size: int) -> bool:
         """Wait, for a short time, until a body of `size` bytes may go out; tell whether it may.
 
         It may also when nothing can be published: then it is refused at once.
         """
         channel = self._channel
-        if channel is None or not self._is_full(channel, size):
+        if channel is None or not self._has_no_room(channel, size):
             return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
-                while self._is_full(channel, size):
+                while self._has_no_room(channel, size):
                     await channel.less()
                 return True
         return False
@@ -267,7 +272,7 @@ class Publisher:
             future.set_result(trouble or DISCONNECTED)
             return future
         size = len(body)
-        if self._is_full(channel, size):
+        if self._has_no_room(channel, size):
             future.set_result(BUSY)
             return future
         method = publish_method(channel.number, exchange, routing_key)
@@ -289,7 +294,7 @@ class Publisher:
         link.write(message)
         return future
 
-    def _is_full(self, channel: _ConfirmChannel, size: int) -> bool:
+    def _has_no_room(self, channel: _ConfirmChannel, size: int) -> bool:
         return bool(channel.sent) and (
             len(channel.sent) >= self._most or channel.bytes + size > self._most_bytes
         )

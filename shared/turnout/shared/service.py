@@ -1,6 +1,7 @@
 """How a service runs: settings, logging, an event loop, and the signal that ends it."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ from turnout.shared.errors import SettingsError, TurnoutError
 from turnout.shared.settings import Settings, load
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
+
+#: Containers that are allocated, and not freed, between two collections; Python's default is 700.
+_ALLOCATIONS = 20_000
 
 #: Seconds after which what was cancelled, and has not ended, is cancelled again.
 _CANCELLING = 0.5
@@ -65,7 +69,14 @@ async def _until_signal(
 
 
 def ready() -> None:
-    """Tell the supervisor, if there is one, that this process does its work."""
+    """Tell the supervisor, if there is one, that this process does its work.
+
+    From here on the garbage collector looks at what is new, and less often: what a call or run
+    needs is freed without it, and looking for more cost ingress a twentieth of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 20, 20)
     if (supervisor := parent.find()) is not None:
         supervisor.say_ready()
 
