@@ -14,7 +14,7 @@ up: environment ## run everything on this machine, with the demo flows; Ctrl-C s
 	@exec $(BIN)/turnout up
 
 test: environment ## run the tests, against a real RabbitMQ and Redis
-	$(BIN)/pytest -m "not faults"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not faults"
 
 faults: environment ## kill and pause parts of a running system, and see that nothing is lost
 	$(BIN)/pytest -m faults tests/faults

@@ -29,9 +29,10 @@ class Stage(NamedTuple):
     key: Key
     trigger: Trigger
 
-    def sender(self) -> Sender:
+    def sender(self, rate: int = 300) -> Sender:
         """Make a sender that has both ingresses."""
-        return Sender([each.url + self.trigger.path for each in self.system.ingresses], self.key)
+        urls = [each.url + self.trigger.path for each in self.system.ingresses]
+        return Sender(urls, self.key, rate=rate)
 
 
 @pytest.fixture(scope="package")
@@ -77,8 +78,9 @@ def stage(running: Stage) -> Stage:
 
 
 async def _started(system: System, broker: RabbitMQ, cache: Redis, redis_url: str) -> Stage:
+    system.add_ingress()
+    system.add_ingress("--processes", "2")
     for _ in range(2):
-        system.add_ingress()
         system.add_worker("ledger")
     await system.start()
     await system.registered("shop/ledger")

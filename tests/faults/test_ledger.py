@@ -7,12 +7,18 @@ it is in the archive, and nothing is there that was not sent. What is there twic
 
 import asyncio
 import random
+import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import redis
 from tests.faults.conftest import PUBLISH_DEADLINE, Stage
+from tests.support.brokers import memory_alarm
+from tests.support.process import children
 from tests.support.sender import Ledger, Sender
+from tests.support.system import PATIENCE
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.faults
 
@@ -25,6 +31,13 @@ _BETWEEN = 150
 #: and the cache's longer than any look-up waits.
 _BROKER_SILENCE = 12.0
 _CACHE_SILENCE = 5.0
+_LONG_SILENCE = 30.0
+
+#: More calls a second than anybody can send here: the next one follows the answer.
+_FULL_SPEED = 100_000
+
+#: MiB that one ingress process may have at the end; it starts with about 60.
+_MOST_MEMORY = 200
 
 
 async def kill_ingress(stage: Stage, sender: Sender) -> None:
@@ -71,6 +84,26 @@ async def freeze_broker(stage: Stage, _: Sender) -> None:
     stage.broker.pause()
     await asyncio.sleep(_BROKER_SILENCE)
     stage.broker.resume()
+
+
+async def freeze_broker_for_long(stage: Stage, _: Sender) -> None:
+    stage.broker.pause()
+    await asyncio.sleep(_LONG_SILENCE)
+    stage.broker.resume()
+
+
+async def alarm_broker(stage: Stage, sender: Sender) -> None:
+    """Let the broker run out of memory: it stops reading from who publishes, workers too."""
+    with memory_alarm(stage.broker):
+        failed = sender.failed.total()
+        await eventually(lambda: sender.failed.total() > failed + _BETWEEN, PATIENCE, "refusals")
+
+
+async def reload_ingress(stage: Stage, sender: Sender) -> None:
+    command = stage.system.ingresses[-1].command  # that of several processes
+    command.signal(signal.SIGHUP)
+    await command.wait_log("reload is complete", PATIENCE)
+    await sender.more(_BETWEEN)
 
 
 async def flush_cache(stage: Stage, sender: Sender) -> None:
@@ -120,6 +153,33 @@ async def test_nothing_accepted_is_lost(stage: Stage, fault: Fault, times: int) 
     assert_no_call_hung(sender)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        kill_broker,
+        freeze_broker_for_long,
+        alarm_broker,
+        kill_cache,
+        flush_cache,
+        kill_ingress,
+        reload_ingress,
+    ],
+    ids=lambda value: value.__name__,
+)
+async def test_nothing_accepted_is_lost_at_full_speed(stage: Stage, fault: Fault) -> None:
+    async with stage.sender(rate=_FULL_SPEED) as sender:
+        await sender.more(_BETWEEN)
+        await fault(stage, sender)
+        await sender.more(_BETWEEN)
+    await Ledger(stage.system, sender).balance()
+    assert_no_call_hung(sender)
+    if fault is reload_ingress:
+        assert not sender.failed, "a reload is nothing that a sender notices"
+    for service in stage.system.ingresses:
+        for pid in children(service.command.pid) or {service.command.pid}:
+            assert resident(pid) < _MOST_MEMORY
+
+
 async def test_nothing_accepted_is_lost_when_everything_happens_at_once(stage: Stage) -> None:
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")
@@ -140,3 +200,9 @@ async def test_nothing_accepted_is_lost_when_everything_happens_at_once(stage: S
 def assert_no_call_hung(sender: Sender) -> None:
     """Hold every answer against the deadlines; the machine may be busy with other things."""
     assert sender.slowest < PUBLISH_DEADLINE + 5
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024

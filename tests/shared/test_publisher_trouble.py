@@ -1,20 +1,16 @@
 """The publisher while its connection is troubled: whatever happens, every future ends in time."""
 
 import asyncio
-import os
-import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from tests.support.brokers import Broker, quoted
+from tests.support.brokers import Broker, memory_alarm, quoted
 from tests.support.proxy import Proxy
 from tests.support.topology import declare_route, ready_messages
 from tests.support.waiting import eventually
 
-from turnout.router.nodes.rabbitmq import LocalRabbitMQ, RabbitMQ
 from turnout.shared.publisher import (
     ACCEPTED,
     BLOCKED,
@@ -243,29 +239,6 @@ async def test_closing_before_there_was_a_connection_and_twice_is_no_matter(url:
 
 
 # -- a broker in need
-
-
-@contextmanager
-def memory_alarm(node: RabbitMQ) -> Iterator[None]:
-    """Have the broker believe that it has no memory left."""
-
-    server = LocalRabbitMQ.program()
-    assert server is not None
-
-    def set_watermark(fraction: str) -> None:
-        subprocess.run(
-            [Path(server).with_name("rabbitmqctl"), "set_vm_memory_high_watermark", fraction],
-            env={**os.environ, **node.environment()},
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-
-    set_watermark("0.00001")
-    try:
-        yield
-    finally:
-        set_watermark("0.4")
 
 
 async def test_a_blocked_broker_is_a_refusal_at_once_and_then_all_goes_on(

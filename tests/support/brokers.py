@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import secrets
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +20,7 @@ from yarl import URL
 
 from turnout.router import broker_users, management
 from turnout.router.nodes import docker, find
-from turnout.router.nodes.rabbitmq import RabbitMQ
+from turnout.router.nodes.rabbitmq import LocalRabbitMQ, RabbitMQ
 from turnout.router.nodes.redis import Redis
 
 AMQP_SETTING = "TURNOUT_TEST_AMQP_URL"
@@ -174,3 +176,25 @@ def container_redis() -> Iterator[str]:
     )
     with container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}"
+
+
+@contextmanager
+def memory_alarm(node: RabbitMQ) -> Iterator[None]:
+    """Have the broker believe that it has no memory left."""
+    server = LocalRabbitMQ.program()
+    assert server is not None
+
+    def set_watermark(fraction: str) -> None:
+        subprocess.run(
+            [Path(server).with_name("rabbitmqctl"), "set_vm_memory_high_watermark", fraction],
+            env={**os.environ, **node.environment()},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    set_watermark("0.00001")
+    try:
+        yield
+    finally:
+        set_watermark("0.4")
