@@ -107,7 +107,7 @@ async def test_the_text_of_a_key_is_shown_once(crm: Admin) -> None:
         "findings": [],
     }
     assert shown == {**created, "triggers": []}
-    assert listed == {"items": [created]}
+    assert listed == {"items": [created], "next_cursor": None}
     assert text.rpartition("_")[2] not in json.dumps([shown, listed])
 
 

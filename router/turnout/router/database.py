@@ -40,6 +40,8 @@ _STATEMENT_TIMEOUT = 10
 _NOT_NOW = ("08", "53", "57")
 #: Any number that no other program uses in the same database: "turnout" in hex.
 _MIGRATION_LOCK = 0x7475726E6F7574
+_CHANGE_LOCK = _MIGRATION_LOCK + 1
+_LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
 
 #: Seconds after which PostgreSQL ends the transaction of a process that does nothing: one that is
 #: stopped must not keep another router from taking over.
@@ -154,6 +156,21 @@ class Database:
                 if connection.info[_CHANGED]:
                     await connection.execute(update(Revision).values(number=Revision.number + 1))
 
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[AsyncConnection]:
+        """Write in one transaction, like `writing`, while nobody else is in one of these.
+
+        On SQLite no two transactions write at a time in any case. Here PostgreSQL does likewise:
+        what a change found when it looked is still so when it writes.
+
+        Raises:
+            DatabaseUnavailable: as `writing`.
+        """
+        async with self.writing() as connection:
+            if self._url.drivername == _POSTGRESQL:
+                await connection.execute(_LOCK, {"lock": _CHANGE_LOCK})
+            yield connection
+
     async def ping(self) -> None:
         """Ask the database for a sign of life.
 
@@ -181,9 +198,7 @@ class Database:
                     sqlite_begin="BEGIN IMMEDIATE"
                 ).begin() as connection:
                     if self._url.drivername == _POSTGRESQL:
-                        await connection.execute(
-                            text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK}
-                        )
+                        await connection.execute(_LOCK, {"lock": _MIGRATION_LOCK})
                     await connection.run_sync(_upgrade)
         finally:
             await engine.dispose()

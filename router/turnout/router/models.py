@@ -8,6 +8,7 @@ against each other.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     MetaData,
     String,
     TypeDecorator,
@@ -68,6 +70,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own form
         datetime: UtcDateTime(),
         list[str]: JSON(none_as_null=True),
+        dict[str, Any]: JSON(none_as_null=True),
     }
 
 
@@ -208,7 +211,7 @@ class TriggerKey(Base):
 
 
 class AdminToken(Base):
-    """Opens the admin API; only its digest is kept."""
+    """Opens the admin API, as far as its role and its groups allow; only its digest is kept."""
 
     __tablename__ = "admin_tokens"
     __table_args__ = ({"info": APART},)
@@ -218,6 +221,40 @@ class AdminToken(Base):
     prefix: Mapped[str] = mapped_column(String(13))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
+    role: Mapped[str] = mapped_column(String(10), server_default="admin")
+    groups: Mapped[list[str] | None]
+    """Slugs of the groups that it is limited to; null: all."""
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """One change that somebody made."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index(None, "group", "id"),
+        Index(None, "object_id", "id"),
+        {"info": APART},
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    at: Mapped[datetime]
+    actor_id: Mapped[str] = mapped_column(String(36))
+    """Of the admin token; "router": of itself."""
+    actor_name: Mapped[str] = mapped_column(String(100))
+    remote: Mapped[str | None] = mapped_column(String(100))
+    reason: Mapped[str | None] = mapped_column(String(500))
+    verb: Mapped[str] = mapped_column(String(40))
+    """The noun's kind and the verb: "key.revoke"."""
+    object_id: Mapped[str] = mapped_column(String(36))
+    label: Mapped[str] = mapped_column(String(650))
+    group: Mapped[str | None] = mapped_column(String(40))
+    """The slug of the group that it belongs to; null: to none."""
+    before: Mapped[dict[str, Any] | None]
+    """What it was, as far as it is otherwise now; null: it is new."""
+    after: Mapped[dict[str, Any] | None]
+    """null: it is gone."""
 
 
 class Revision(Base):

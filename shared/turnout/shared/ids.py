@@ -14,6 +14,7 @@ TRIGGER = "trg"
 WORKER = "wrk"
 TOKEN = "tok"
 REPLAY = "rpl"
+AUDIT = "aud"
 
 _VARIANT = 0x2 << 62
 

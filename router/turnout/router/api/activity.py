@@ -3,24 +3,25 @@
 from datetime import datetime
 from typing import Annotated
 
-from aiohttp import web
 from pydantic import Field
 
 from turnout.router import counts
-from turnout.router.api import path
-from turnout.router.api.body import Answer, answer
-from turnout.router.api.control import REFUSALS, REGISTRY, USAGE
+from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
+from turnout.router.api.control import REFUSALS, USAGE
+from turnout.router.api.params import KeyId
+from turnout.router.api.path import Query
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import PartyAnswer, PartyQuery, Selection
 from turnout.router.refusals import DAYS_KEPT, HINTS
-from turnout.shared import ids
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 #: The result of a call that was taken; others are codes of refusals.
 _ACCEPTED = "accepted"
 
 
-class ActivityQuery(path.Query):
+class ActivityQuery(Query):
     """Of which time."""
 
     days: Annotated[int, Field(ge=1, le=DAYS_KEPT)] = 30
@@ -47,21 +48,21 @@ class ActivityAnswer(Answer):
     items: list[ActivityItem]
 
 
-@routes.get("/api/v1/keys/{id}/activity")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/keys/{key_id}/activity")
+async def show(call: Call, key_id: KeyId, query: ActivityQuery) -> ActivityAnswer:
     """Count the calls of a key by trigger and result.
 
     A call with a key that is expired or revoked is that of nobody: see `/refusals` and its prefix.
     """
-    key = await request.app[REGISTRY].key(path.identifier(request, ids.KEY))
-    days = counts.periods("day", path.query(request, ActivityQuery).days)
-    used = await request.app[USAGE].used("day", days)
-    refused = await request.app[REFUSALS].refused(days)
+    key = await call.registry.key(key_id)
+    days = counts.periods("day", query.days)
+    used = await call.app[USAGE].used("day", days)
+    refused = await call.app[REFUSALS].refused(days)
     found = [
         *((each.trigger_id, _ACCEPTED, each.calls) for each in used if each.key_id == key.id),
         *((each.trigger_id, each.code, each.calls) for each in refused if each.key_id == key.id),
     ]
-    selection = await Selection.of(PartyQuery(), request.app[REGISTRY])
+    selection = await Selection.of(PartyQuery(), call)
     items = [
         ActivityItem.of(
             selection.party(trigger_id, key.id),
@@ -73,4 +74,4 @@ async def show(request: web.Request) -> web.Response:
         for trigger_id, result, calls in found
     ]
     items.sort(key=lambda each: each.total, reverse=True)
-    return answer(ActivityAnswer(days=days, total=sum(each.total for each in items), items=items))
+    return ActivityAnswer(days=days, total=sum(each.total for each in items), items=items)

@@ -1,10 +1,13 @@
 """The application: routes, middlewares and what they work with."""
 
+from functools import partial
+
 from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import (
     activity,
+    audit,
     cancellations,
     dead,
     events,
@@ -13,18 +16,20 @@ from turnout.router.api import (
     health,
     history,
     keys,
+    openapi,
     overlaps,
     refusals,
     replays,
     run_once,
     runs,
+    tokens,
     topology,
     triggers,
     unrouted,
     usage,
     workers,
 )
-from turnout.router.api.auth import require_token
+from turnout.router.api.auth import OPEN, require_token
 from turnout.router.api.control import (
     CACHE,
     CONTROL,
@@ -37,7 +42,10 @@ from turnout.router.api.control import (
     USAGE,
     Control,
 )
+from turnout.router.api.openapi import DOCUMENT, document
 from turnout.router.api.problem import problems
+from turnout.router.api.routes import Endpoint
+from turnout.router.api.serve import serve
 from turnout.router.api.standby import require_active
 from turnout.router.history.lookup import History
 from turnout.router.operations import Operations
@@ -47,6 +55,15 @@ from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
 from turnout.router.usage import Usage
 
+#: All that there is, in the order of the document.
+ENDPOINTS: tuple[Endpoint, ...] = tuple(
+    endpoint
+    for noun in (
+        *(health, openapi, groups, flows, cancellations, keys, overlaps, activity, triggers),
+        *(run_once, workers, usage, refusals, topology, tokens, audit),
+    )
+    for endpoint in noun.routes.endpoints
+)
 #: Bytes of the largest body that is read.
 _MAX_BODY = 64 * 1024
 
@@ -82,9 +99,10 @@ def make_app(
     app[OPERATIONS] = operations
     app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
-    for noun in (
-        *(health, groups, flows, cancellations, keys, overlaps, activity, triggers, run_once),
-        *(dead, unrouted, replays, workers, topology, usage, refusals, events, runs, history),
-    ):
-        app.add_routes(noun.routes)
+    app[OPEN] = frozenset(each.path for each in ENDPOINTS if each.role is None)
+    app[DOCUMENT] = document(ENDPOINTS)
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, partial(serve, endpoint))
+    for noun in (dead, unrouted, replays, events, runs, history):
+        app.add_routes(noun.routes)  # not declared yet: see `auth.require_token`
     return app

@@ -1,35 +1,58 @@
 """Who may use the admin API: whoever shows an admin token."""
 
+from functools import partial
+
 from aiohttp import web
 
 from turnout.router.api.control import REGISTRY
 from turnout.router.api.problem import Handler, Problem
+from turnout.router.registry import AdminToken
 from turnout.shared import keys
 
-#: Asked by supervisors, which have no token; their answers say nothing else.
-_OPEN = frozenset({"/healthz", "/readyz"})
+#: What a call has shown.
+TOKEN = web.RequestKey("token", AdminToken)
+#: Paths that are open to all: supervisors have no token, and the document holds nothing secret.
+OPEN = web.AppKey("open", frozenset[str])
 
 
 @web.middleware
 async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass that shows a token of the registry; refuse all others alike.
+    """Let a request pass that shows a valid token of the registry; refuse all others alike.
 
     The token is looked up by its digest, so the time taken tells nothing about how much of it is
-    right.
+    right; one that is revoked or expired is looked up like one that never was.
     """
-    if request.path in _OPEN or await _is_known(request):
-        return await handler(request)
-    raise Problem(
-        401,
-        "unauthorized",
-        "the admin API wants a valid admin token: Authorization: Bearer ta_…",
-        headers={"WWW-Authenticate": 'Bearer realm="turnout"'},
-    )
+    if request.path not in request.app[OPEN]:
+        token = await _presented(request)
+        if token is None:
+            raise Problem(
+                401,
+                "unauthorized",
+                "the admin API wants a valid admin token: Authorization: Bearer ta_…",
+                headers={"WWW-Authenticate": 'Bearer realm="turnout"'},
+            )
+        request[TOKEN] = token
+        _check_undeclared(request, token)
+    return await handler(request)
 
 
-async def _is_known(request: web.Request) -> bool:
+def _check_undeclared(request: web.Request, token: AdminToken) -> None:
+    """Refuse whoever might not be allowed what no `Endpoint` declares.
+
+    Raises:
+        Problem: 403.
+    """
+    if isinstance(request.match_info.handler, partial) or request.match_info.http_exception:
+        return  # an endpoint, which is checked when it is served, or nothing at all
+    if token.groups is not None:
+        raise Problem(403, "forbidden", "this token is limited to some groups")
+    if request.method not in {"GET", "HEAD"} and not token.may("operator"):
+        raise Problem(403, "forbidden", "this needs a token with the role operator")
+
+
+async def _presented(request: web.Request) -> AdminToken | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not keys.is_well_formed(token, keys.ADMIN_TOKEN):
-        return False
-    return await request.app[REGISTRY].admin_token(keys.digest(token)) is not None
+        return None
+    return await request.app[REGISTRY].admin_token(keys.digest(token))

@@ -19,11 +19,13 @@ from turnout.router.api.problem import Problem, invalid_fields, named_fields
 class Body(BaseModel):
     """What a client sends: no field that is unknown, no value that only looks right."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Answer(BaseModel):
     """What a client gets."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 BodyType = TypeVar("BodyType", bound=Body)
@@ -34,6 +36,13 @@ class Items(Answer, Generic[AnswerType]):
     """A listing."""
 
     items: list[AnswerType]
+
+
+class Listing(Items[AnswerType]):
+    """A part of a listing."""
+
+    next_cursor: str | None
+    """Asks for the part after this one: `?cursor=…`; null: there is none."""
 
 
 def _printable(text: str) -> str:

@@ -3,22 +3,22 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from aiohttp import web
 from pydantic import Field
 
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Items, answer, read
-from turnout.router.api.control import REGISTRY, settle
-from turnout.router.api.flows import Reason
+from turnout.router.api.body import Answer, Body, Description, Items
+from turnout.router.api.call import Call
+from turnout.router.api.params import Slug
+from turnout.router.api.routes import Routes
 from turnout.router.registry import Cancellation
 from turnout.shared.notices import EVERY_RUN
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
-class NewCancellation(Reason):
+class NewCancellation(Body):
     """Which runs are cancelled, and why."""
 
+    reason: Description
     run_id: Annotated[str, Field(pattern="^run_[0-9a-f]{32}$")] | None = None
     """One of them; null: all that are queued now."""
 
@@ -45,19 +45,16 @@ class CancellationAnswer(Answer):
         )
 
 
-@routes.post("/api/v1/flows/{group}/{flow}/cancellations")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/flows/{group}/{flow}/cancellations")
+async def create(call: Call, group: Slug, flow: Slug, body: NewCancellation) -> CancellationAnswer:
     """Cancel one run of a flow, or all that are queued; what has started goes on."""
-    body = await read(request, NewCancellation)
-    made = await request.app[REGISTRY].cancel(
-        *path.flow(request), body.reason, body.run_id or EVERY_RUN
-    )
-    await settle(request)
-    return answer(CancellationAnswer.of(made), status=201)
+    made = await call.registry.cancel(group, flow, body.reason, body.run_id or EVERY_RUN)
+    await call.settle()
+    return CancellationAnswer.of(made)
 
 
-@routes.get("/api/v1/flows/{group}/{flow}/cancellations")
-async def list_of_flow(request: web.Request) -> web.Response:
+@routes.get("/flows/{group}/{flow}/cancellations")
+async def list_of_flow(call: Call, group: Slug, flow: Slug) -> Items[CancellationAnswer]:
     """List the cancellations of a flow, newest first."""
-    made = await request.app[REGISTRY].list_cancellations(*path.flow(request))
-    return answer(Items(items=[CancellationAnswer.of(each) for each in made]))
+    made = await call.registry.list_cancellations(group, flow)
+    return Items(items=[CancellationAnswer.of(each) for each in made])

@@ -1,19 +1,18 @@
 """`/flows`: what runs."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
 
-from aiohttp import web
-
 from turnout.router import monitor
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Description, Items, Name, answer, read
-from turnout.router.api.control import CACHE, REGISTRY, settle
+from turnout.router.api.body import Answer, Body, Description, Listing, Name
+from turnout.router.api.call import Call
+from turnout.router.api.control import CACHE
+from turnout.router.api.params import PageQuery, Slug, cursor
+from turnout.router.api.routes import Routes, Tagged
 from turnout.router.monitor import Load, State
-from turnout.router.registry import Flow
+from turnout.router.registry import Flow, Page
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class NewFlow(Body):
@@ -23,8 +22,8 @@ class NewFlow(Body):
     name: Name | None = None
 
 
-class Reason(Body):
-    """Why something is done, for those who ask later."""
+class Pause(Body):
+    """Why runs do not start."""
 
     reason: Description
 
@@ -76,58 +75,57 @@ class FlowAnswer(Answer):
         )
 
 
-@routes.post("/api/v1/groups/{group}/flows")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/groups/{group}/flows")
+async def create(call: Call, group: Slug, body: NewFlow) -> Tagged[FlowAnswer]:
     """Register a flow of a group."""
-    group = path.slug(request, "group")
-    body = await read(request, NewFlow)
-    flow = await request.app[REGISTRY].create_flow(group, body.slug, name=body.name)
-    await settle(request)
-    return await _answer(request, flow, status=201)
+    flow = await call.registry.create_flow(group, body.slug, name=body.name)
+    await call.settle()
+    return await _shown(call, flow)
 
 
-@routes.get("/api/v1/groups/{group}/flows")
-async def list_of_group(request: web.Request) -> web.Response:
+@routes.get("/groups/{group}/flows")
+async def list_of_group(call: Call, group: Slug, query: PageQuery) -> Listing[FlowAnswer]:
     """List the flows of a group."""
-    flows = await request.app[REGISTRY].list_flows(path.slug(request, "group"))
-    return answer(Items(items=await _shown(request, flows)))
+    return await _listing(call, await call.registry.list_flows(group, query.page))
 
 
-@routes.get("/api/v1/flows")
-async def list_all(request: web.Request) -> web.Response:
+@routes.get("/flows", filtered=True)
+async def list_all(call: Call, query: PageQuery) -> Listing[FlowAnswer]:
     """List all flows."""
-    flows = await request.app[REGISTRY].list_flows()
-    return answer(Items(items=await _shown(request, flows)))
+    return await _listing(call, await call.registry.list_flows(page=query.page, groups=call.groups))
 
 
-@routes.get("/api/v1/flows/{group}/{flow}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/flows/{group}/{flow}")
+async def show(call: Call, group: Slug, flow: Slug) -> Tagged[FlowAnswer]:
     """Show one flow."""
-    return await _answer(request, await request.app[REGISTRY].flow(*path.flow(request)))
+    found = await call.registry.flow(group, flow)
+    return await _shown(call, found)
 
 
-@routes.post("/api/v1/flows/{group}/{flow}/pause")
-async def pause(request: web.Request) -> web.Response:
+@routes.post("/flows/{group}/{flow}/pause", status=200)
+async def pause(call: Call, group: Slug, flow: Slug, body: Pause) -> Tagged[FlowAnswer]:
     """Let no run of a flow start; those in progress end, and calls are queued."""
-    body = await read(request, Reason)
-    flow = await request.app[REGISTRY].pause_flow(*path.flow(request), body.reason)
-    await settle(request)
-    return await _answer(request, flow)
+    paused = await call.registry.pause_flow(group, flow, body.reason)
+    await call.settle()
+    return await _shown(call, paused)
 
 
-@routes.post("/api/v1/flows/{group}/{flow}/resume")
-async def resume(request: web.Request) -> web.Response:
+@routes.post("/flows/{group}/{flow}/resume", status=200)
+async def resume(call: Call, group: Slug, flow: Slug) -> Tagged[FlowAnswer]:
     """Let runs of a flow start again."""
-    flow = await request.app[REGISTRY].resume_flow(*path.flow(request))
-    await settle(request)
-    return await _answer(request, flow)
+    resumed = await call.registry.resume_flow(group, flow)
+    await call.settle()
+    return await _shown(call, resumed)
 
 
-async def _answer(request: web.Request, flow: Flow, *, status: int = 200) -> web.Response:
-    (shown,) = await _shown(request, [flow])
-    return answer(shown, status=status)
+async def _shown(call: Call, flow: Flow) -> Tagged[FlowAnswer]:
+    loads = await monitor.loads(call.app[CACHE], [flow])
+    return Tagged(FlowAnswer.of(flow, loads[flow.address]), flow)
 
 
-async def _shown(request: web.Request, flows: Sequence[Flow]) -> list[FlowAnswer]:
-    loads = await monitor.loads(request.app[CACHE], flows)
-    return [FlowAnswer.of(each, loads[each.address]) for each in flows]
+async def _listing(call: Call, found: Page[Flow]) -> Listing[FlowAnswer]:
+    loads = await monitor.loads(call.app[CACHE], found)
+    return Listing(
+        items=[FlowAnswer.of(each, loads[each.address]) for each in found],
+        next_cursor=cursor(found.next),
+    )

@@ -3,15 +3,14 @@
 from datetime import datetime
 from typing import Self
 
-from aiohttp import web
-
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, Name, answer, read
-from turnout.router.api.control import REGISTRY, settle
+from turnout.router.api.body import Answer, Body, Listing, Name
+from turnout.router.api.call import Call
 from turnout.router.api.limits import GroupLimits
+from turnout.router.api.params import PageQuery, Slug, cursor
+from turnout.router.api.routes import Routes, Tagged
 from turnout.router.registry import Group
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class NewGroup(Body):
@@ -49,35 +48,30 @@ class GroupAnswer(Answer):
         )
 
 
-@routes.post("/api/v1/groups")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/groups")
+async def create(call: Call, body: NewGroup) -> Tagged[GroupAnswer]:
     """Register a group."""
-    body = await read(request, NewGroup)
-    group = await request.app[REGISTRY].create_group(
-        body.slug, name=body.name, limits=body.limits.value()
-    )
-    return answer(GroupAnswer.of(group), status=201)
+    group = await call.registry.create_group(body.slug, name=body.name, limits=body.limits.value())
+    return Tagged(GroupAnswer.of(group), group)
 
 
-@routes.get("/api/v1/groups")
-async def list_all(request: web.Request) -> web.Response:
+@routes.get("/groups", filtered=True)
+async def list_all(call: Call, query: PageQuery) -> Listing[GroupAnswer]:
     """List all groups."""
-    groups = await request.app[REGISTRY].list_groups()
-    return answer(Items(items=[GroupAnswer.of(each) for each in groups]))
+    found = await call.registry.list_groups(query.page, groups=call.groups)
+    return Listing(items=[GroupAnswer.of(each) for each in found], next_cursor=cursor(found.next))
 
 
-@routes.get("/api/v1/groups/{group}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/groups/{group}")
+async def show(call: Call, group: Slug) -> Tagged[GroupAnswer]:
     """Show one group."""
-    group = await request.app[REGISTRY].group(path.slug(request, "group"))
-    return answer(GroupAnswer.of(group))
+    found = await call.registry.group(group)
+    return Tagged(GroupAnswer.of(found), found)
 
 
-@routes.patch("/api/v1/groups/{group}")
-async def change(request: web.Request) -> web.StreamResponse:
+@routes.patch("/groups/{group}")
+async def change(call: Call, group: Slug, body: GroupChange) -> Tagged[GroupAnswer]:
     """Change limits of a group."""
-    slug = path.slug(request, "group")
-    body = await read(request, GroupChange)
-    await request.app[REGISTRY].limit_group(slug, body.limits.changes())
-    await settle(request)
-    return await show(request)
+    await call.registry.limit_group(group, body.limits.changes())
+    await call.settle()
+    return await show(call, group)

@@ -1,12 +1,12 @@
 """Whether the router is alive, and whether it may be relied on. Both without a token."""
 
-from aiohttp import web
-
-from turnout.router.api.body import Answer, answer
+from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
 from turnout.router.api.control import CONTROL, REGISTRY
 from turnout.router.api.problem import Problem
+from turnout.router.api.routes import Routes
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class Health(Answer):
@@ -15,21 +15,21 @@ class Health(Answer):
     status: str = "ok"
 
 
-@routes.get("/healthz")
-async def alive(_: web.Request) -> web.Response:
+@routes.get("/healthz", role=None)
+async def alive(call: Call) -> Health:
     """Answer as long as the process does."""
-    return answer(Health())
+    return Health()
 
 
-@routes.get("/readyz")
-async def ready(request: web.Request) -> web.Response:
+@routes.get("/readyz", role=None, refuses=(503,))
+async def ready(call: Call) -> Health:
     """Answer 200 when the database answers and broker and cache have followed the registry once."""
-    await request.app[REGISTRY].ping()
-    if not request.app[CONTROL].settled:
+    await call.app[REGISTRY].ping()
+    if not call.app[CONTROL].settled:
         raise Problem(
             503,
             "not_settled",
             "broker and cache do not follow the registry yet",
             headers={"Retry-After": "1"},
         )
-    return answer(Health())
+    return Health()

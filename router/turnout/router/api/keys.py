@@ -3,20 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
-from aiohttp import web
 from pydantic import AwareDatetime, Field
 
 from turnout.router import entries
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, Name, Reason, Rotation, answer, read
-from turnout.router.api.control import REGISTRY, USAGE, settle, withdraw
+from turnout.router.api.body import Answer, Body, Listing, Name, Reason, Rotation
+from turnout.router.api.call import Call
+from turnout.router.api.control import USAGE
 from turnout.router.api.limits import KeyLimits
-from turnout.router.registry import ApiKey, KeyChanges, KeyState, NewApiKey
+from turnout.router.api.params import KeyId, PageQuery, Slug, cursor
+from turnout.router.api.routes import Routes, Tagged
+from turnout.router.registry import ApiKey, KeyChanges, KeyState, NewApiKey, Page
 from turnout.router.review import Finding, review
 from turnout.router.usage import UNUSED, Activity
-from turnout.shared import ids, names
+from turnout.shared import names
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 #: How far back the uses of a key are counted.
 _DAYS = 30
@@ -132,97 +133,88 @@ class KeyWithTriggers(KeyAnswer):
     triggers: list[TriggerOfKey]
 
 
-@routes.post("/api/v1/groups/{group}/keys")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/groups/{group}/keys")
+async def create(call: Call, group: Slug, body: NewKey) -> Tagged[CreatedKey]:
     """Make a key of a group."""
-    group = path.slug(request, "group")
-    body = await read(request, NewKey)
-    key, text = await request.app[REGISTRY].create_key(
+    key, text = await call.registry.create_key(
         group, body.name, expires_at=body.expires_at, flows=body.flows, limits=body.limits.value()
     )
-    await settle(request)
-    return answer(CreatedKey.of(key, UNUSED, key=text), status=201)
+    await call.settle()
+    return Tagged(CreatedKey.of(key, UNUSED, key=text), key)
 
 
-@routes.get("/api/v1/groups/{group}/keys")
-async def list_of_group(request: web.Request) -> web.Response:
+@routes.get("/groups/{group}/keys")
+async def list_of_group(call: Call, group: Slug, query: PageQuery) -> Listing[KeyAnswer]:
     """List the keys of a group."""
-    keys = await request.app[REGISTRY].list_keys(path.slug(request, "group"))
-    return await _listing(request, keys)
+    return await _listing(call, await call.registry.list_keys(group, query.page))
 
 
-@routes.get("/api/v1/keys")
-async def list_all(request: web.Request) -> web.Response:
+@routes.get("/keys", filtered=True)
+async def list_all(call: Call, query: PageQuery) -> Listing[KeyAnswer]:
     """List the keys of all groups."""
-    return await _listing(request, await request.app[REGISTRY].list_keys())
+    return await _listing(call, await call.registry.list_keys(page=query.page, groups=call.groups))
 
 
-@routes.get("/api/v1/keys/{id}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/keys/{key_id}")
+async def show(call: Call, key_id: KeyId) -> Tagged[KeyWithTriggers]:
     """Show one key, the triggers that accept it, and those through which it was used."""
-    key = await request.app[REGISTRY].key(path.identifier(request, ids.KEY))
-    activity = await request.app[USAGE].activity([key.id])
-    return answer(KeyWithTriggers.of(key, activity[key.id], triggers=await _triggers(request, key)))
+    key = await call.registry.key(key_id)
+    activity = await call.app[USAGE].activity([key.id])
+    triggers = await _triggers(call, key)
+    return Tagged(KeyWithTriggers.of(key, activity[key.id], triggers=triggers), key)
 
 
-@routes.patch("/api/v1/keys/{id}")
-async def change(request: web.Request) -> web.StreamResponse:
+@routes.patch("/keys/{key_id}")
+async def change(call: Call, key_id: KeyId, body: KeyChange) -> Tagged[KeyWithTriggers]:
     """Change a key: its name, expiry, scope and limits."""
-    key_id = path.identifier(request, ids.KEY)
-    body = await read(request, KeyChange)
     changes: KeyChanges = body.model_dump(exclude_unset=True)  # type: ignore[assignment] # its form
-    await request.app[REGISTRY].change_key(key_id, changes)
-    await settle(request)
-    return await show(request)
+    await call.registry.change_key(key_id, changes)
+    await call.settle()
+    return await show(call, key_id)
 
 
-@routes.post("/api/v1/keys/{id}/rotate")
-async def rotate(request: web.Request) -> web.Response:
+@routes.post("/keys/{key_id}/rotate")
+async def rotate(call: Call, key_id: KeyId, body: Rotation) -> Tagged[CreatedKey]:
     """Make a new secret, beside which the old one is good for a while."""
-    registry = request.app[REGISTRY]
-    key_id = path.identifier(request, ids.KEY)
-    body = await read(request, Rotation)
-    key, text = await registry.rotate_key(key_id, timedelta(seconds=body.overlap))
+    key, text = await call.registry.rotate_key(key_id, timedelta(seconds=body.overlap))
     if not key.overlaps and key.old_digest is not None:
-        await withdraw(request, [names.auth_key(key.old_digest)])
-    await settle(request)
-    activity = await request.app[USAGE].activity([key.id])
-    return answer(CreatedKey.of(key, activity[key.id], key=text), status=201)
+        await call.withdraw([names.auth_key(key.old_digest)])
+    await call.settle()
+    activity = await call.app[USAGE].activity([key.id])
+    return Tagged(CreatedKey.of(key, activity[key.id], key=text), key)
 
 
-@routes.post("/api/v1/keys/{id}/end-overlap")
-async def end_overlap(request: web.Request) -> web.StreamResponse:
+@routes.post("/keys/{key_id}/end-overlap", status=200)
+async def end_overlap(call: Call, key_id: KeyId, body: Reason) -> Tagged[KeyWithTriggers]:
     """Let the old secret be good no longer."""
-    key_id = path.identifier(request, ids.KEY)
-    await read(request, Reason)
-    key = await request.app[REGISTRY].end_key_overlap(key_id)
-    await withdraw(request, [names.auth_key(key.old_digest)] if key.old_digest else [])
-    return await show(request)
+    key = await call.registry.end_key_overlap(key_id)
+    await call.withdraw([names.auth_key(key.old_digest)] if key.old_digest else [])
+    return await show(call, key_id)
 
 
-@routes.post("/api/v1/keys/{id}/revoke")
-async def revoke(request: web.Request) -> web.StreamResponse:
+@routes.post("/keys/{key_id}/revoke", status=200)
+async def revoke(call: Call, key_id: KeyId, body: Reason) -> Tagged[KeyWithTriggers]:
     """Let a key be good no longer, for ever. No ingress accepts it once this is answered."""
-    key_id = path.identifier(request, ids.KEY)
-    body = await read(request, Reason)
-    key = await request.app[REGISTRY].revoke_key(key_id, body.reason)
-    await withdraw(request, entries.names_of_key(key))
-    return await show(request)
+    key = await call.registry.revoke_key(key_id, body.reason)
+    await call.withdraw(entries.names_of_key(key))
+    return await show(call, key_id)
 
 
-async def _listing(request: web.Request, keys: list[ApiKey]) -> web.Response:
-    activity = await request.app[USAGE].activity([each.id for each in keys])
-    return answer(Items(items=[KeyAnswer.of(each, activity[each.id]) for each in keys]))
+async def _listing(call: Call, found: Page[ApiKey]) -> Listing[KeyAnswer]:
+    activity = await call.app[USAGE].activity([each.id for each in found])
+    return Listing(
+        items=[KeyAnswer.of(each, activity[each.id]) for each in found],
+        next_cursor=cursor(found.next),
+    )
 
 
-async def _triggers(request: web.Request, key: ApiKey) -> list[TriggerOfKey]:
+async def _triggers(call: Call, key: ApiKey) -> list[TriggerOfKey]:
     """Return what accepts a key, then what it was used for and does not accept it any more."""
-    registry = request.app[REGISTRY]
-    accepting = await registry.list_triggers_accepting(key)
-    calls = await request.app[USAGE].calls_of_key(key.id, _DAYS)
+    accepting = await call.registry.list_triggers_accepting(key)
+    calls = await call.app[USAGE].calls_of_key(key.id, _DAYS)
     accepted_by = {each.id for each in accepting}
     former = [each for each in calls or () if each not in accepted_by]
-    known = {each.id: each for each in await registry.list_triggers()}
+    known = {each.id: each for each in await call.registry.list_triggers(groups=[key.group])}
     return [
         TriggerOfKey(
             id=trigger_id,

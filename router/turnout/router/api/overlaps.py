@@ -3,17 +3,16 @@
 from datetime import datetime
 from typing import Self
 
-from aiohttp import web
-
-from turnout.router.api import path
-from turnout.router.api.body import Answer, answer
-from turnout.router.api.control import OVERLAPS, REGISTRY
+from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
+from turnout.router.api.control import OVERLAPS
+from turnout.router.api.params import KeyId, TriggerId
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import TriggerName
 from turnout.router.overlaps import OldUse
 from turnout.router.registry import ApiKey, Trigger
-from turnout.shared import ids
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class OldUseAnswer(Answer):
@@ -54,29 +53,26 @@ class OverlapAnswer(Answer):
     items: list[OldUseAnswer]
 
 
-@routes.get("/api/v1/keys/{id}/overlap")
-async def of_key(request: web.Request) -> web.Response:
+@routes.get("/keys/{key_id}/overlap")
+async def of_key(call: Call, key_id: KeyId) -> OverlapAnswer:
     """Say who has called with the old secret of a key."""
-    key = await request.app[REGISTRY].key(path.identifier(request, ids.KEY))
-    return await _overlap(request, key)
+    return await _overlap(call, await call.registry.key(key_id))
 
 
-@routes.get("/api/v1/triggers/{id}/overlap")
-async def of_trigger(request: web.Request) -> web.Response:
+@routes.get("/triggers/{trigger_id}/overlap")
+async def of_trigger(call: Call, trigger_id: TriggerId) -> OverlapAnswer:
     """Say who has called by the old routing key of a trigger."""
-    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    return await _overlap(request, trigger)
+    return await _overlap(call, await call.registry.trigger(trigger_id))
 
 
-async def _overlap(request: web.Request, rotated: ApiKey | Trigger) -> web.Response:
-    uses = await request.app[OVERLAPS].old_uses(rotated.id, rotated.rotated_at)
-    triggers = {each.id: each for each in await request.app[REGISTRY].list_triggers()}
-    return answer(
-        OverlapAnswer(
-            rotated_at=rotated.rotated_at,
-            old_until=rotated.old_until,
-            overlaps=rotated.overlaps,
-            calls=sum(use.calls for use in uses),
-            items=[OldUseAnswer.of(use, triggers.get(use.trigger_id)) for use in uses],
-        )
+async def _overlap(call: Call, rotated: ApiKey | Trigger) -> OverlapAnswer:
+    uses = await call.app[OVERLAPS].old_uses(rotated.id, rotated.rotated_at)
+    known = await call.registry.list_triggers(groups=[rotated.group])
+    triggers = {each.id: each for each in known}
+    return OverlapAnswer(
+        rotated_at=rotated.rotated_at,
+        old_until=rotated.old_until,
+        overlaps=rotated.overlaps,
+        calls=sum(use.calls for use in uses),
+        items=[OldUseAnswer.of(use, triggers.get(use.trigger_id)) for use in uses],
     )

@@ -3,17 +3,24 @@
 Each has a `code` that stays the same over versions; for refused fields, `errors` names each one.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.exceptions import RedisError
 
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.lease import LeaseLost
-from turnout.router.registry import Conflict, Invalid, NotFound, WrongState
+from turnout.router.registry import (
+    Conflict,
+    Invalid,
+    NotFound,
+    RegistryError,
+    Stale,
+    WrongState,
+)
 from turnout.shared import log
 from turnout.shared.errors import BrokerError
 
@@ -23,8 +30,38 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _RETRY_AFTER = {"Retry-After": "2"}
 
+#: How the registry's errors are answered.
+_REGISTRY: dict[type[RegistryError], tuple[int, str]] = {
+    NotFound: (404, "not_found"),
+    Conflict: (409, "exists"),
+    WrongState: (409, "wrong_state"),
+    Stale: (412, "stale"),
+}
 #: The code of what aiohttp itself refuses.
 _CODES = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+class FieldError(BaseModel):
+    """Why a field was refused."""
+
+    field: str
+    """Its path, for example "limits.rate"."""
+    message: str
+
+
+class ProblemAnswer(BaseModel):
+    """Why a call was refused: problem details (RFC 9457). Some codes come with more members."""
+
+    title: str
+    status: int
+    code: str
+    """Stays the same over versions."""
+    detail: str
+    """One sentence for people."""
+    errors: list[FieldError] = []
+    """The fields that were refused, where it is about fields."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
 
 class Problem(Exception):
@@ -46,31 +83,30 @@ class Problem(Exception):
         detail: str,
         *,
         errors: list[tuple[str, str]] | None = None,
-        facts: dict[str, object] | None = None,
+        facts: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
-        self.errors = errors
+        self.errors = errors or []
         self.facts = facts or {}
         self.headers = headers
 
     def answer(self) -> web.Response:
         """Return the HTTP answer."""
-        body: dict[str, object] = {
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
+        document = ProblemAnswer(
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            errors=[FieldError(field=name, message=text) for name, text in self.errors],
             **self.facts,
-        }
-        if self.errors is not None:
-            body["errors"] = [{"field": name, "message": message} for name, message in self.errors]
+        )
         return web.Response(
             status=self.status,
-            body=json.dumps(body, ensure_ascii=False).encode(),
+            body=document.model_dump_json(exclude_defaults=True).encode(),
             content_type="application/problem+json",
             headers=self.headers,
         )
@@ -92,11 +128,9 @@ def _problem(request: web.Request, error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case NotFound():
-            return Problem(404, "not_found", str(error))
-        case Conflict() | WrongState():
-            code = "exists" if isinstance(error, Conflict) else "wrong_state"
-            return Problem(409, code, str(error))
+        case NotFound() | Conflict() | WrongState() | Stale():
+            status, code = _REGISTRY[type(error)]
+            return Problem(status, code, str(error))
         case Invalid():
             return invalid_fields([(error.field, str(error))])
         case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:

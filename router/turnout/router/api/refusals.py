@@ -3,17 +3,17 @@
 from datetime import datetime
 from typing import Annotated
 
-from aiohttp import web
 from pydantic import Field
 
 from turnout.router import counts
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Items, answer
-from turnout.router.api.control import REFUSALS, REGISTRY
+from turnout.router.api.body import Answer, Items
+from turnout.router.api.call import Call
+from turnout.router.api.control import REFUSALS
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import Party, PartyAnswer, PartyQuery, Selection
 from turnout.router.refusals import DAYS_KEPT, HINTS, Refusal
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class RefusalQuery(PartyQuery):
@@ -75,11 +75,10 @@ class RefusedAnswer(Answer):
     items: list[RefusedItem]
 
 
-@routes.get("/api/v1/refusals")
-async def newest(request: web.Request) -> web.Response:
+@routes.get("/refusals", filtered=True, refuses=(404,))
+async def newest(call: Call, query: NewestQuery) -> Items[RefusalAnswer]:
     """List the newest refused calls that ingress keeps, newest first."""
-    query = path.query(request, NewestQuery)
-    selection = await Selection.of(query, request.app[REGISTRY])
+    selection = await Selection.of(query, call)
 
     def party(refusal: Refusal) -> Party:
         return selection.party(
@@ -89,33 +88,30 @@ async def newest(request: web.Request) -> web.Response:
     def wanted(refusal: Refusal) -> bool:
         return query.code in {None, refusal.code} and selection.takes(party(refusal))
 
-    found = await request.app[REFUSALS].newest(query.limit, wanted)
-    return answer(
-        Items(
-            items=[
-                RefusalAnswer.of(
-                    party(each),
-                    at=each.at,
-                    status=each.status,
-                    code=each.code,
-                    hint=HINTS.get(each.code),
-                    prefix=each.prefix or None,
-                    route=each.route or None,
-                    method=each.method,
-                    remote=each.remote,
-                    reason=each.reason or None,
-                )
-                for each in found
-            ]
-        )
+    found = await call.app[REFUSALS].newest(query.limit, wanted)
+    return Items(
+        items=[
+            RefusalAnswer.of(
+                party(each),
+                at=each.at,
+                status=each.status,
+                code=each.code,
+                hint=HINTS.get(each.code),
+                prefix=each.prefix or None,
+                route=each.route or None,
+                method=each.method,
+                remote=each.remote,
+                reason=each.reason or None,
+            )
+            for each in found
+        ]
     )
 
 
-@routes.get("/api/v1/refusals/counts")
-async def count(request: web.Request) -> web.Response:
+@routes.get("/refusals/counts", filtered=True, refuses=(404,))
+async def count(call: Call, query: CountQuery) -> RefusedAnswer:
     """Count refused calls by trigger, key and code."""
-    query = path.query(request, CountQuery)
-    selection = await Selection.of(query, request.app[REGISTRY])
+    selection = await Selection.of(query, call)
     days = counts.periods("day", query.days)
     items = [
         RefusedItem.of(
@@ -125,10 +121,10 @@ async def count(request: web.Request) -> web.Response:
             counts=refused.calls,
             total=sum(refused.calls),
         )
-        for refused in await request.app[REFUSALS].refused(days)
+        for refused in await call.app[REFUSALS].refused(days)
         if query.code in {None, refused.code}
         for party in [selection.party(refused.trigger_id, refused.key_id)]
         if selection.takes(party)
     ]
     items.sort(key=lambda each: each.total, reverse=True)
-    return answer(RefusedAnswer(days=days, total=sum(each.total for each in items), items=items))
+    return RefusedAnswer(days=days, total=sum(each.total for each in items), items=items)

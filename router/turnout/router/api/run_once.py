@@ -5,19 +5,20 @@ import binascii
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from aiohttp import web
 from pydantic import Field
 
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, answer, read
-from turnout.router.api.control import OPERATIONS, REGISTRY
+from turnout.router import run_once
+from turnout.router.api.body import Answer, Body
+from turnout.router.api.call import Call
+from turnout.router.api.control import OPERATIONS
+from turnout.router.api.params import TriggerId
 from turnout.router.api.problem import Problem
+from turnout.router.api.routes import Routes
 from turnout.router.registry import Invalid, Method
-from turnout.router.run_once import Call, NotReady, Once, Readiness
-from turnout.shared import ids
+from turnout.router.run_once import NotReady, Once, Readiness
 from turnout.shared.outcome import Outcome
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 #: Seconds that a test run is waited for, unless said otherwise, and at most.
 TIMEOUT = 30.0
@@ -103,28 +104,27 @@ class OnceAnswer(Answer):
         )
 
 
-@routes.get("/api/v1/triggers/{id}/run-once")
-async def ready(request: web.Request) -> web.Response:
+@routes.get("/triggers/{trigger_id}/run-once")
+async def ready(call: Call, trigger_id: TriggerId) -> ReadinessAnswer:
     """Tell how soon a flow would run."""
-    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    return answer(ReadinessAnswer.of(await request.app[OPERATIONS].once.readiness(trigger)))
+    trigger = await call.registry.trigger(trigger_id)
+    return ReadinessAnswer.of(await call.app[OPERATIONS].once.readiness(trigger))
 
 
-@routes.post("/api/v1/triggers/{id}/run-once")
-async def run(request: web.Request) -> web.Response:
+@routes.post("/triggers/{trigger_id}/run-once", status=200)
+async def run(call: Call, trigger_id: TriggerId, body: NewOnce) -> OnceAnswer:
     """Run the flow of a trigger once, and wait for its end."""
-    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    body = await read(request, NewOnce)
-    call = Call(
+    trigger = await call.registry.trigger(trigger_id)
+    test = run_once.Call(
         method=body.method or trigger.methods[0],
         headers=body.headers,
         body=_bytes(body),
     )
     try:
-        once = await request.app[OPERATIONS].once.run(trigger, call, body.timeout)
+        once = await call.app[OPERATIONS].once.run(trigger, test, body.timeout)
     except NotReady as error:
         raise Problem(409, "not_ready", str(error)) from None
-    return answer(OnceAnswer.of(once))
+    return OnceAnswer.of(once)
 
 
 def _bytes(body: NewOnce) -> bytes:

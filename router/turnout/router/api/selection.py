@@ -1,13 +1,15 @@
 """Which of the counted calls a request asks for, and whose each was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, NamedTuple, Self, TypeVar
 
 from pydantic import Field
 
 from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
+from turnout.router.api.control import REGISTRY
 from turnout.router.api.path import Query
-from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Registry, Trigger
+from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Trigger
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
 
@@ -91,30 +93,42 @@ class Selection:
     Args:
         query: the conditions; what they name exists.
         directory: who is who.
+        groups: slugs of the groups that are looked at; None: all, and what is of none.
     """
 
-    def __init__(self, query: PartyQuery, directory: Directory) -> None:
+    def __init__(
+        self, query: PartyQuery, directory: Directory, groups: Collection[str] | None
+    ) -> None:
         self._query = query
         self._directory = directory
+        self._groups = groups
 
     @classmethod
-    async def of(cls, query: PartyQuery, registry: Registry) -> Self:
-        """Check the conditions.
+    async def of(cls, query: PartyQuery, call: Call) -> Self:
+        """Check the conditions, for the groups that the token may see.
 
         Raises:
             Invalid: the group is no slug, or the flow no address.
             NotFound: something that they name does not exist.
         """
+        registry = call.registry
         if query.group is not None:
-            await registry.group(legal("group", names.slug, query.group))
+            group = legal("group", names.slug, query.group)
+            call.require(group, "group", group)
+            await registry.group(group)
         if query.flow is not None:
-            await registry.flow(*legal("flow", names.flow_address, query.flow))
+            group, flow = legal("flow", names.flow_address, query.flow)
+            call.require(group, "flow", query.flow)
+            await registry.flow(group, flow)
         if query.trigger is not None:
-            await registry.trigger(query.trigger)
-        snapshot = await registry.snapshot()
-        if query.key is not None and not any(_is(query.key, key) for key in snapshot.keys):
+            trigger = await registry.trigger(query.trigger)
+            call.require(trigger.group, "trigger", query.trigger)
+        snapshot = await call.app[REGISTRY].snapshot()  # which this one keeps
+        if query.key is not None and not any(
+            _is(query.key, key) and call.sees(key.group) for key in snapshot.keys
+        ):
             raise NotFound("key", query.key)
-        return cls(query, Directory(snapshot.keys, snapshot.triggers))
+        return cls(query, Directory(snapshot.keys, snapshot.triggers), call.groups)
 
     def party(self, trigger_id: str, key_id: str, *, route: str = "", prefix: str = "") -> Party:
         """Find out whose a call was."""
@@ -130,8 +144,10 @@ class Selection:
     def takes(self, party: Party) -> bool:
         """Tell whether a call of this party is wanted."""
         query, trigger, key = self._query, party.trigger, party.key
+        groups = {each.group for each in (trigger, key) if each}
         return (
-            (query.group is None or query.group in {each.group for each in (trigger, key) if each})
+            (self._groups is None or (bool(groups) and groups <= set(self._groups)))
+            and (query.group is None or query.group in groups)
             and (query.flow is None or (trigger is not None and trigger.address == query.flow))
             and (query.trigger is None or party.trigger_id == query.trigger)
             and (query.key is None or (key is not None and _is(query.key, key)))

@@ -2,13 +2,13 @@
 
 from typing import Self
 
-from aiohttp import web
-
-from turnout.router.api.body import Answer, answer
+from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
 from turnout.router.api.control import CONTROL
+from turnout.router.api.routes import Routes
 from turnout.router.topology import Missing
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class Part(Answer):
@@ -36,15 +36,16 @@ class Applied(Answer):
     declared: list[Part]
 
 
-@routes.get("/api/v1/topology")
-async def check(request: web.Request) -> web.Response:
+@routes.get("/topology")
+async def check(call: Call) -> Check:
     """Say what the broker lacks."""
-    missing = await request.app[CONTROL].check()
-    return answer(Check(ok=not missing, missing=[Part.of(each) for each in missing]))
+    missing = await call.app[CONTROL].check()
+    return Check(ok=not missing, missing=[Part.of(each) for each in missing])
 
 
-@routes.post("/api/v1/topology/apply")
-async def apply(request: web.Request) -> web.Response:
+@routes.post("/topology/apply", status=200)
+async def apply(call: Call) -> Applied:
     """Declare what the broker lacks."""
-    declared = await request.app[CONTROL].apply()
-    return answer(Applied(declared=[Part.of(each) for each in declared]))
+    declared = [Part.of(each) for each in await call.app[CONTROL].apply()]
+    await call.registry.note("topology.apply", {"declared": [each.name for each in declared[:100]]})
+    return Applied(declared=declared)

@@ -8,36 +8,28 @@ from aiohttp import web
 from pydantic import Field
 
 from turnout.router import entries, topology
-from turnout.router.api import path
 from turnout.router.api.body import (
     Answer,
     Body,
     Description,
-    Items,
+    Listing,
     Name,
     Reason,
     Rotation,
-    answer,
-    read,
 )
-from turnout.router.api.control import (
-    CONTROL,
-    OPERATIONS,
-    PUBLIC_URL,
-    REGISTRY,
-    USAGE,
-    settle,
-    withdraw,
-)
+from turnout.router.api.call import Call
+from turnout.router.api.control import CONTROL, OPERATIONS, PUBLIC_URL, USAGE
 from turnout.router.api.keys import CreatedKey, NewKey
 from turnout.router.api.limits import TriggerLimits
+from turnout.router.api.params import ChangeQuery, PageQuery, Slug, TriggerId, cursor
 from turnout.router.api.problem import Problem
-from turnout.router.registry import Method, Trigger, TriggerChanges
+from turnout.router.api.routes import Routes, Tagged
+from turnout.router.registry import Method, Page, Trigger, TriggerChanges
 from turnout.router.usage import UNUSED, Activity
-from turnout.shared import cache, ids, keys, names
+from turnout.shared import cache, keys, names
 from turnout.shared.errors import BrokerError
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 KeyLabels = Annotated[list[Name], Field(max_length=100)]
 ContentTypes = Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=50)]
@@ -83,7 +75,7 @@ class Move(Reason):
     """The slug of another flow of its group."""
 
 
-class Confirmation(path.Query):
+class Confirmation(ChangeQuery):
     """Whether the caller knows what it does."""
 
     confirm: bool = False
@@ -161,20 +153,17 @@ class TriggerAnswer(Answer):
         )
 
 
-class TriggerWithKey(TriggerAnswer):
-    """A new trigger and the key that was made with it."""
+class CreatedTrigger(TriggerAnswer):
+    """A new trigger, and the key that was made with it."""
 
-    new_key: CreatedKey
+    new_key: CreatedKey | None
 
 
-@routes.post("/api/v1/flows/{group}/{flow}/triggers")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/flows/{group}/{flow}/triggers")
+async def create(call: Call, group: Slug, flow: Slug, body: NewTrigger) -> Tagged[CreatedTrigger]:
     """Make a trigger of a flow."""
-    group, flow = path.slug(request, "group"), path.slug(request, "flow")
-    body = await read(request, NewTrigger)
-    registry = request.app[REGISTRY]
     new_key = None if body.new_key is None else body.new_key.value()
-    trigger = await registry.create_trigger(
+    trigger = await call.registry.create_trigger(
         group,
         flow,
         description=body.description,
@@ -186,137 +175,123 @@ async def create(request: web.Request) -> web.Response:
         limits=body.limits.value(),
         new_key=new_key,
     )
-    await settle(request)
-    made = TriggerAnswer.of(trigger, UNUSED, request.app)
-    if new_key is None or trigger.keys is None:
-        return answer(made, status=201)
-    key = await registry.key(next(each.id for each in trigger.keys if each.name == new_key.name))
-    created = CreatedKey.of(key, UNUSED, key=new_key.secret.text)
-    return answer(TriggerWithKey(**made.model_dump(), new_key=created), status=201)
+    await call.settle()
+    created = None
+    if new_key is not None and trigger.keys is not None:
+        key_id = next(each.id for each in trigger.keys if each.name == new_key.name)
+        key = await call.registry.key(key_id)
+        created = CreatedKey.of(key, UNUSED, key=new_key.secret.text)
+    made = TriggerAnswer.of(trigger, UNUSED, call.app)
+    return Tagged(CreatedTrigger(**made.model_dump(), new_key=created), trigger)
 
 
-@routes.get("/api/v1/flows/{group}/{flow}/triggers")
-async def list_of_flow(request: web.Request) -> web.Response:
+@routes.get("/flows/{group}/{flow}/triggers")
+async def list_of_flow(
+    call: Call, group: Slug, flow: Slug, query: PageQuery
+) -> Listing[TriggerAnswer]:
     """List the triggers of a flow."""
-    triggers = await request.app[REGISTRY].list_flow_triggers(
-        path.slug(request, "group"), path.slug(request, "flow")
-    )
-    return await _listing(request, triggers)
+    return await _listing(call, await call.registry.list_flow_triggers(group, flow, query.page))
 
 
-@routes.get("/api/v1/triggers")
-async def list_all(request: web.Request) -> web.Response:
+@routes.get("/triggers", filtered=True)
+async def list_all(call: Call, query: PageQuery) -> Listing[TriggerAnswer]:
     """List all triggers."""
-    return await _listing(request, await request.app[REGISTRY].list_triggers())
+    return await _listing(call, await call.registry.list_triggers(query.page, groups=call.groups))
 
 
-@routes.get("/api/v1/triggers/{id}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/triggers/{trigger_id}")
+async def show(call: Call, trigger_id: TriggerId) -> Tagged[TriggerAnswer]:
     """Show one trigger."""
-    trigger = await request.app[REGISTRY].trigger(path.identifier(request, ids.TRIGGER))
-    activity = await request.app[USAGE].activity([trigger.id])
-    return answer(TriggerAnswer.of(trigger, activity[trigger.id], request.app))
+    trigger = await call.registry.trigger(trigger_id)
+    activity = await call.app[USAGE].activity([trigger.id])
+    return Tagged(TriggerAnswer.of(trigger, activity[trigger.id], call.app), trigger)
 
 
-@routes.patch("/api/v1/triggers/{id}")
-async def change(request: web.Request) -> web.StreamResponse:
+@routes.patch("/triggers/{trigger_id}")
+async def change(call: Call, trigger_id: TriggerId, body: TriggerChange) -> Tagged[TriggerAnswer]:
     """Change what a trigger is for, and what it accepts."""
-    trigger_id = path.identifier(request, ids.TRIGGER)
-    body = await read(request, TriggerChange)
     changes: TriggerChanges = body.model_dump(exclude_unset=True)  # type: ignore[assignment] # its form
-    await request.app[REGISTRY].change_trigger(trigger_id, changes)
-    await settle(request)
-    return await show(request)
+    await call.registry.change_trigger(trigger_id, changes)
+    await call.settle()
+    return await show(call, trigger_id)
 
 
-@routes.post("/api/v1/triggers/{id}/enable")
-async def enable(request: web.Request) -> web.StreamResponse:
+@routes.post("/triggers/{trigger_id}/enable", status=200)
+async def enable(call: Call, trigger_id: TriggerId, body: Reason) -> Tagged[TriggerAnswer]:
     """Let a trigger take calls again."""
-    trigger_id = path.identifier(request, ids.TRIGGER)
-    await read(request, Reason)
-    await request.app[REGISTRY].enable_trigger(trigger_id)
-    await settle(request)
-    return await show(request)
+    await call.registry.enable_trigger(trigger_id)
+    await call.settle()
+    return await show(call, trigger_id)
 
 
-@routes.post("/api/v1/triggers/{id}/disable")
-async def disable(request: web.Request) -> web.StreamResponse:
+@routes.post("/triggers/{trigger_id}/disable", status=200)
+async def disable(call: Call, trigger_id: TriggerId, body: Reason) -> Tagged[TriggerAnswer]:
     """Let a trigger take no calls until it is enabled."""
-    trigger_id = path.identifier(request, ids.TRIGGER)
-    body = await read(request, Reason)
-    await request.app[REGISTRY].disable_trigger(trigger_id, body.reason)
-    await settle(request)
-    return await show(request)
+    await call.registry.disable_trigger(trigger_id, body.reason)
+    await call.settle()
+    return await show(call, trigger_id)
 
 
-@routes.post("/api/v1/triggers/{id}/rotate")
-async def rotate(request: web.Request) -> web.StreamResponse:
+@routes.post("/triggers/{trigger_id}/rotate", status=200)
+async def rotate(call: Call, trigger_id: TriggerId, body: Rotation) -> Tagged[TriggerAnswer]:
     """Make a new routing key, beside which the old one is good for a while."""
-    registry = request.app[REGISTRY]
-    body = await read(request, Rotation)
-    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
+    trigger = await call.registry.trigger(trigger_id)
     routing_key = keys.new_routing_key()
     # Bound first: as soon as ingress knows it, calls come by it.
     rotated = replace(trigger, routing_key=routing_key, old_until=None)
-    await request.app[CONTROL].declare(topology.bindings_of(rotated))
-    trigger = await registry.rotate_trigger(trigger, routing_key, timedelta(seconds=body.overlap))
+    await call.app[CONTROL].declare(topology.bindings_of(rotated))
+    overlap = timedelta(seconds=body.overlap)
+    trigger = await call.registry.rotate_trigger(trigger, routing_key, overlap)
     if not trigger.overlaps and trigger.old_routing_key is not None:
-        await withdraw(request, [names.auth_trigger(trigger.old_routing_key)])
-    await settle(request)
-    return await show(request)
+        await call.withdraw([names.auth_trigger(trigger.old_routing_key)])
+    await call.settle()
+    return await show(call, trigger_id)
 
 
-@routes.post("/api/v1/triggers/{id}/end-overlap")
-async def end_overlap(request: web.Request) -> web.StreamResponse:
+@routes.post("/triggers/{trigger_id}/end-overlap", status=200)
+async def end_overlap(call: Call, trigger_id: TriggerId, body: Reason) -> Tagged[TriggerAnswer]:
     """Let the old routing key be good no longer."""
-    trigger_id = path.identifier(request, ids.TRIGGER)
-    await read(request, Reason)
-    trigger = await request.app[REGISTRY].end_trigger_overlap(trigger_id)
+    trigger = await call.registry.end_trigger_overlap(trigger_id)
     old = trigger.old_routing_key
-    await withdraw(request, [names.auth_trigger(old)] if old else [])
-    return await show(request)
+    await call.withdraw([names.auth_trigger(old)] if old else [])
+    return await show(call, trigger_id)
 
 
-@routes.post("/api/v1/triggers/{id}/move")
-async def move(request: web.Request) -> web.StreamResponse:
+@routes.post("/triggers/{trigger_id}/move", status=200)
+async def move(call: Call, trigger_id: TriggerId, body: Move) -> Tagged[TriggerAnswer]:
     """Let a trigger lead to another flow of its group.
 
     Its routes to that flow are bound first; then the record that ingress goes by changes, which is
     the one moment at which calls take the other way. The old routes stay until nothing uses them.
     """
-    registry = request.app[REGISTRY]
-    body = await read(request, Move)
-    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
-    flow = await registry.flow(trigger.group, body.flow)
+    trigger = await call.registry.trigger(trigger_id)
+    flow = await call.registry.flow(trigger.group, body.flow)
     if flow.id != trigger.flow_id:
         moved = replace(trigger, flow_id=flow.id, flow=flow.slug, moved=True)
-        await request.app[CONTROL].declare(topology.bindings_of(moved))
-        await registry.move_trigger(trigger, flow.id)
-        await settle(request)
-    return await show(request)
+        await call.app[CONTROL].declare(topology.bindings_of(moved))
+        await call.registry.move_trigger(trigger, flow.id)
+        await call.settle()
+    return await show(call, trigger_id)
 
 
-@routes.delete("/api/v1/triggers/{id}")
-async def delete(request: web.Request) -> web.Response:
+@routes.delete("/triggers/{trigger_id}")
+async def delete(call: Call, trigger_id: TriggerId, query: Confirmation) -> None:
     """Take a trigger away, when that is confirmed: what is queued of it will run nevertheless."""
-    registry = request.app[REGISTRY]
-    query = path.query(request, Confirmation)
-    trigger = await registry.trigger(path.identifier(request, ids.TRIGGER))
+    trigger = await call.registry.trigger(trigger_id)
     if not query.confirm:
-        raise await _unconfirmed(request, trigger)
-    await registry.delete_trigger(trigger.id)
-    await withdraw(request, entries.names_of_trigger(trigger))
-    return web.Response(status=204)
+        raise await _unconfirmed(call, trigger)
+    await call.registry.delete_trigger(trigger.id)
+    await call.withdraw(entries.names_of_trigger(trigger))
 
 
-async def _unconfirmed(request: web.Request, trigger: Trigger) -> Problem:
+async def _unconfirmed(call: Call, trigger: Trigger) -> Problem:
     """Say what should be known before a trigger is deleted."""
     waiting: int | None
     try:
-        waiting = (await request.app[OPERATIONS].once.readiness(trigger)).waiting
+        waiting = (await call.app[OPERATIONS].once.readiness(trigger)).waiting
     except (BrokerError, *cache.ERRORS):
         waiting = None
-    calls = (await request.app[USAGE].activity([trigger.id]))[trigger.id].calls_today
+    calls = (await call.app[USAGE].activity([trigger.id]))[trigger.id].calls_today
     return Problem(
         409,
         "unconfirmed",
@@ -331,8 +306,9 @@ def _or_unknown(number: int | None) -> str:
     return "unknown" if number is None else str(number)
 
 
-async def _listing(request: web.Request, triggers: list[Trigger]) -> web.Response:
-    activity = await request.app[USAGE].activity([each.id for each in triggers])
-    return answer(
-        Items(items=[TriggerAnswer.of(each, activity[each.id], request.app) for each in triggers])
+async def _listing(call: Call, found: Page[Trigger]) -> Listing[TriggerAnswer]:
+    activity = await call.app[USAGE].activity([each.id for each in found])
+    return Listing(
+        items=[TriggerAnswer.of(each, activity[each.id], call.app) for each in found],
+        next_cursor=cursor(found.next),
     )

@@ -3,19 +3,19 @@
 from datetime import datetime
 from typing import Annotated
 
-from aiohttp import web
 from pydantic import Field
 
 from turnout.router import counts
-from turnout.router.api import path
-from turnout.router.api.body import Answer, answer
-from turnout.router.api.control import REGISTRY, USAGE
+from turnout.router.api.body import Answer
+from turnout.router.api.call import Call
+from turnout.router.api.control import USAGE
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import PartyAnswer, PartyQuery, Selection
 from turnout.router.counts import Unit
 from turnout.router.registry import Invalid
 from turnout.router.usage import KEPT
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 _LAST: dict[Unit, int] = {"day": 7, "hour": 24, "minute": 60}
 
@@ -48,28 +48,25 @@ class UsageAnswer(Answer):
     items: list[UsageItem]
 
 
-@routes.get("/api/v1/usage")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/usage", filtered=True, refuses=(404,))
+async def show(call: Call, query: UsageQuery) -> UsageAnswer:
     """Count calls."""
-    query = path.query(request, UsageQuery)
     last = query.last or _LAST[query.unit]
     if last > KEPT[query.unit]:
         raise Invalid("last", f"ingress keeps {KEPT[query.unit]} periods of one {query.unit}")
-    selection = await Selection.of(query, request.app[REGISTRY])
+    selection = await Selection.of(query, call)
     periods = counts.periods(query.unit, last)
     items = [
         UsageItem.of(party, counts=used.calls, total=sum(used.calls))
-        for used in await request.app[USAGE].used(query.unit, periods)
+        for used in await call.app[USAGE].used(query.unit, periods)
         for party in [selection.party(used.trigger_id, used.key_id)]
         if selection.takes(party)
     ]
     items.sort(key=lambda each: each.total, reverse=True)
-    return answer(
-        UsageAnswer(
-            unit=query.unit,
-            periods=periods,
-            counts=[sum(each.counts[index] for each in items) for index in range(len(periods))],
-            total=sum(each.total for each in items),
-            items=items,
-        )
+    return UsageAnswer(
+        unit=query.unit,
+        periods=periods,
+        counts=[sum(each.counts[index] for each in items) for index in range(len(periods))],
+        total=sum(each.total for each in items),
+        items=items,
     )

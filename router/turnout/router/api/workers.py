@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from typing import Self
 
-from aiohttp import web
-
-from turnout.router.api.body import Answer, Items, answer
+from turnout.router.api.body import Answer, Items
+from turnout.router.api.call import Call
 from turnout.router.api.control import CACHE
+from turnout.router.api.routes import Routes
 from turnout.shared.announcement import Announcement
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class ServedFlow(Answer):
@@ -38,8 +38,8 @@ class WorkerAnswer(Answer):
     flows: list[ServedFlow]
 
     @classmethod
-    def of(cls, worker: Announcement) -> Self:
-        """Show a worker."""
+    def of(cls, worker: Announcement, call: Call) -> Self:
+        """Show a worker, and of its flows those that the call may see."""
         return cls(
             id=worker.worker_id,
             host=worker.host,
@@ -55,13 +55,15 @@ class WorkerAnswer(Answer):
                     busy=each.busy,
                 )
                 for each in worker.served
+                if call.sees(each.address.partition("/")[0])
             ],
         )
 
 
-@routes.get("/api/v1/workers")
-async def list_all(request: web.Request) -> web.Response:
-    """List the workers that live, the oldest first."""
-    found = await Announcement.read_all(request.app[CACHE])
+@routes.get("/workers", filtered=True)
+async def list_all(call: Call) -> Items[WorkerAnswer]:
+    """List the workers that live, the oldest first, with the flows of the token's groups."""
+    found = await Announcement.read_all(call.app[CACHE])
     found.sort(key=lambda each: (each.started_at, each.worker_id))
-    return answer(Items(items=[WorkerAnswer.of(each) for each in found]))
+    shown = (WorkerAnswer.of(each, call) for each in found)
+    return Items(items=[each for each in shown if each.flows or call.groups is None])

@@ -8,17 +8,20 @@ from sqlalchemy import select
 
 from turnout.router import models
 from turnout.router.database import Database
+from turnout.router.registry.audit import AuditEntry, AuditLog
 from turnout.router.registry.cancellations import (
     Cancellation,
     Cancellations,
     select_cancellations,
 )
+from turnout.router.registry.change import ROUTER, Actor, Change, Noun, etag
 from turnout.router.registry.directory import Directory
 from turnout.router.registry.errors import (
     Conflict,
     Invalid,
     NotFound,
     RegistryError,
+    Stale,
     WrongState,
 )
 from turnout.router.registry.flows import Flow, Flows, select_flows
@@ -26,15 +29,22 @@ from turnout.router.registry.groups import Group
 from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow, select_keys
 from turnout.router.registry.keys import KeyChanges, Keys, NewApiKey
 from turnout.router.registry.limits import Limits
+from turnout.router.registry.owners import Owners
+from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import now
-from turnout.router.registry.tokens import AdminToken, AdminTokens
+from turnout.router.registry.tokens import AdminToken, AdminTokens, Role
 from turnout.router.registry.trigger import ChosenKey, Method, Trigger, select_triggers
 from turnout.router.registry.triggers import TriggerChanges, Triggers
 
 __all__ = [
+    "ALL",
+    "ROUTER",
+    "Actor",
     "AdminToken",
     "ApiKey",
+    "AuditEntry",
     "Cancellation",
+    "Change",
     "ChosenKey",
     "Conflict",
     "Directory",
@@ -47,13 +57,19 @@ __all__ = [
     "Method",
     "NewApiKey",
     "NotFound",
+    "Noun",
+    "Page",
     "Registry",
     "RegistryError",
+    "Role",
     "ScopedFlow",
+    "Slice",
     "Snapshot",
+    "Stale",
     "Trigger",
     "TriggerChanges",
     "WrongState",
+    "etag",
 ]
 
 
@@ -71,7 +87,7 @@ class Snapshot:
     cancellations: tuple[Cancellation, ...] = ()
 
 
-class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens):
+class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens, AuditLog, Owners):
     """The verbs of all nouns, over one database.
 
     Every verb is one transaction, and raises `database.DatabaseUnavailable` when the database does

@@ -54,7 +54,8 @@ class Cancellations(Store):
         Raises:
             NotFound: there is no such flow.
         """
-        async with self._database.writing() as connection:
+        async with self._changing() as change:
+            connection = change.connection
             target = await find_flow(connection, group, flow)
             made = Cancellation(target.group, target.slug, run, reason, now())
             await connection.execute(
@@ -66,6 +67,13 @@ class Cancellations(Store):
                 insert(models.Cancellation).values(
                     flow_id=target.id, run=run, reason=reason, created_at=made.created_at
                 )
+            )
+            await change.note(
+                "flow.cancel",
+                object_id=target.id,
+                label=target.address,
+                group=group,
+                detail={"run": run, "reason": reason},
             )
         return made
 

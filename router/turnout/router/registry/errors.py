@@ -3,6 +3,7 @@
 RegistryError
 ├── NotFound     what was named does not exist
 ├── Conflict     it exists already
+├── Stale        it has changed since it was looked at
 ├── WrongState   in its state that cannot be done
 └── Invalid      a field has a value that cannot be
 """
@@ -23,6 +24,13 @@ class NotFound(RegistryError):
 
 class Conflict(RegistryError):
     """It exists already."""
+
+
+class Stale(RegistryError):
+    """It is not what it was when it was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("this has changed since it was looked at: look again, then decide")
 
 
 class WrongState(RegistryError):

@@ -1,6 +1,6 @@
 """Flows: what runs, addressed "group/flow"."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,28 +9,27 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Conflict, NotFound
 from turnout.router.registry.groups import Groups, find_group, legal_slug
+from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import insert, now
 from turnout.shared import ids, names
 
-_FLOWS = (
-    select(
-        models.Flow.id,
-        models.Group.id,
-        models.Group.slug,
-        models.Flow.slug,
-        models.Flow.name,
-        models.Flow.created_at,
-        models.Flow.paused_at,
-        models.Flow.paused_reason,
-        models.Flow.ordered_by,
-        models.Flow.partitions,
-        models.Flow.run_limit,
-    )
-    .join(models.Group)
-    .order_by(models.Group.slug, models.Flow.slug)
-)
+_FLOWS = select(
+    models.Flow.id,
+    models.Group.id.label("group_id"),
+    models.Group.slug.label("group"),
+    models.Flow.slug,
+    models.Flow.name,
+    models.Flow.created_at,
+    models.Flow.paused_at,
+    models.Flow.paused_reason,
+    models.Flow.ordered_by,
+    models.Flow.partitions,
+    models.Flow.run_limit,
+).join(models.Group)
+_ORDER = (models.Group.slug, models.Flow.slug)
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,11 @@ class Flow:
         """Its address: "group/flow"."""
         return f"{self.group}/{self.slug}"
 
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        return self.address
+
 
 class Flows(Groups):
     """The verbs of flows, on top of those of groups."""
@@ -70,8 +74,8 @@ class Flows(Groups):
             NotFound: there is no such group.
         """
         legal_slug(slug)
-        async with self._database.writing() as connection:
-            owner = await find_group(connection, group)
+        async with self._changing() as change:
+            owner = await find_group(change.connection, group)
             flow = Flow(
                 id=ids.new(ids.FLOW),
                 group_id=owner.id,
@@ -81,7 +85,7 @@ class Flows(Groups):
                 created_at=now(),
             )
             await insert(
-                connection,
+                change.connection,
                 models.Flow,
                 f"flow {flow.address!r} exists already",
                 id=flow.id,
@@ -90,6 +94,7 @@ class Flows(Groups):
                 name=flow.name,
                 created_at=flow.created_at,
             )
+            await change.record("flow.create", before=None, after=flow)
         return flow
 
     async def register_flows(self, addresses: Iterable[str]) -> list[Flow]:
@@ -115,17 +120,29 @@ class Flows(Groups):
                 registered.append(await self.create_flow(group, slug))
         return registered
 
-    async def list_flows(self, group: str | None = None) -> list[Flow]:
+    async def list_flows(
+        self,
+        group: str | None = None,
+        page: Slice = ALL,
+        *,
+        groups: Sequence[str] | None = None,
+    ) -> Page[Flow]:
         """Return all flows, or those of a group, sorted by address.
+
+        Args:
+            group: the slug of the group; None: of all.
+            page: which part of them.
+            groups: only those of these groups; None: all.
 
         Raises:
             NotFound: there is no such group.
         """
         async with self._database.reading() as connection:
-            if group is None:
-                return await select_flows(connection)
-            owner = await find_group(connection, group)
-            return await select_flows(connection, models.Flow.group_id == owner.id)
+            if group is not None:
+                await find_group(connection, group)
+                groups = [group]
+            conditions = [] if groups is None else [models.Group.slug.in_(groups)]
+            return await select_flows(connection, *conditions, page=page)
 
     async def flow(self, group: str, slug: str) -> Flow:
         """Return one flow.
@@ -142,10 +159,10 @@ class Flows(Groups):
         Raises:
             NotFound: there is no such flow.
         """
-        async with self._database.writing() as connection:
-            flow = await find_flow(connection, group, slug)
+        async with self._changing() as change:
+            flow = await find_flow(change.connection, group, slug)
             paused = replace(flow, paused_at=flow.paused_at or now(), paused_reason=reason)
-            return await _set(connection, paused)
+            return await _set(change, "flow.pause", flow, paused)
 
     async def resume_flow(self, group: str, slug: str) -> Flow:
         """Let runs of a flow start again.
@@ -153,26 +170,30 @@ class Flows(Groups):
         Raises:
             NotFound: there is no such flow.
         """
-        async with self._database.writing() as connection:
-            flow = await find_flow(connection, group, slug)
-            return await _set(connection, replace(flow, paused_at=None, paused_reason=None))
+        async with self._changing() as change:
+            flow = await find_flow(change.connection, group, slug)
+            resumed = replace(flow, paused_at=None, paused_reason=None)
+            return await _set(change, "flow.resume", flow, resumed)
 
 
-async def _set(connection: AsyncConnection, flow: Flow) -> Flow:
-    """Write what can change of a flow."""
-    await connection.execute(
+async def _set(change: Change, verb: str, before: Flow, flow: Flow) -> Flow:
+    """Write and record what a verb made of a flow."""
+    await change.connection.execute(
         update(models.Flow)
         .where(models.Flow.id == flow.id)
         .values(
             paused_at=flow.paused_at, paused_reason=flow.paused_reason, run_limit=flow.run_limit
         )
     )
+    await change.record(verb, before=before, after=flow)
     return flow
 
 
-async def select_flows(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> list[Flow]:
-    """Return the flows for which the conditions hold, within a transaction."""
-    return [Flow(*row) for row in await connection.execute(_FLOWS.where(*conditions))]
+async def select_flows(
+    connection: AsyncConnection, *conditions: ColumnElement[bool], page: Slice = ALL
+) -> Page[Flow]:
+    """Return the flows for which the conditions hold, by address, within a transaction."""
+    return await page.read(connection, _FLOWS.where(*conditions), _ORDER, Flow)
 
 
 async def find_flow(connection: AsyncConnection, group: str, slug: str) -> Flow:

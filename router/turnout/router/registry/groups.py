@@ -1,6 +1,6 @@
 """Groups: they own flows and API keys, and nothing crosses them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import Invalid, NotFound
 from turnout.router.registry.limits import NONE, Limits, change_limits
+from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import Store, insert, now
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
@@ -24,7 +25,7 @@ _GROUPS = select(
     models.Group.burst,
     models.Group.in_flight,
     models.Group.max_body_bytes,
-).order_by(models.Group.slug)
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Group:
     created_at: datetime
     limits: Limits
     """Of each of its keys (rate, burst, in flight) and triggers (size of a body)."""
+
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        return self.slug
+
+    @property
+    def group(self) -> str:
+        """Itself: nothing of it crosses its border."""
+        return self.slug
 
 
 class Groups(Store):
@@ -59,9 +70,9 @@ class Groups(Store):
             created_at=now(),
             limits=limits,
         )
-        async with self._database.writing() as connection:
+        async with self._changing() as change:
             await insert(
-                connection,
+                change.connection,
                 models.Group,
                 f"group {slug!r} exists already",
                 id=group.id,
@@ -73,13 +84,21 @@ class Groups(Store):
                 in_flight=limits.in_flight,
                 max_body_bytes=limits.max_body_bytes,
             )
+            await change.record("group.create", before=None, after=group)
         return group
 
-    async def list_groups(self) -> list[Group]:
-        """Return all groups, sorted by slug."""
+    async def list_groups(
+        self, page: Slice = ALL, *, groups: Sequence[str] | None = None
+    ) -> Page[Group]:
+        """Return all groups, sorted by slug.
+
+        Args:
+            page: which part of them.
+            groups: only those with these slugs; None: all.
+        """
+        statement = _GROUPS if groups is None else _GROUPS.where(models.Group.slug.in_(groups))
         async with self._database.reading() as connection:
-            rows = await connection.execute(_GROUPS)
-            return [_group(**row) for row in rows.mappings()]
+            return await page.read(connection, statement, (models.Group.slug,), _group)
 
     async def group(self, slug: str) -> Group:
         """Return one group.
@@ -97,8 +116,11 @@ class Groups(Store):
             Invalid: a burst would have no rate.
             NotFound: there is none with this slug.
         """
-        async with self._database.writing() as connection:
-            await change_limits(connection, models.Group, "group", slug, changes)
+        async with self._changing() as change:
+            before = await find_group(change.connection, slug)
+            await change_limits(change.connection, models.Group, "group", slug, changes)
+            after = await find_group(change.connection, slug)
+            await change.record("group.limit", before=before, after=after)
 
 
 async def find_group(connection: AsyncConnection, slug: str) -> Group:

@@ -11,6 +11,7 @@ any of them ──▶ revoked                  for ever
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, select
@@ -19,40 +20,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import NotFound
 from turnout.router.registry.limits import Limits
-from turnout.router.registry.store import now, rows
+from turnout.router.registry.page import ALL, Page, Slice
+from turnout.router.registry.store import now
 
 KeyState = Literal["active", "expiring", "expired", "rotating", "revoked"]
 
 #: How long before its expiry a key is called expiring.
 EXPIRING = timedelta(days=7)
 
-_KEYS = (
-    select(
-        models.ApiKey.id,
-        models.Group.id.label("group_id"),
-        models.Group.slug.label("group"),
-        models.ApiKey.name,
-        models.ApiKey.prefix,
-        models.ApiKey.digest,
-        models.ApiKey.created_at,
-        models.ApiKey.expires_at,
-        models.ApiKey.rotated_at,
-        models.ApiKey.old_prefix,
-        models.ApiKey.old_digest,
-        models.ApiKey.old_until,
-        models.ApiKey.revoked_at,
-        models.ApiKey.revoked_reason,
-        models.ApiKey.any_flow,
-        models.ApiKey.rate,
-        models.ApiKey.burst,
-        models.ApiKey.in_flight,
-        models.Group.rate.label("group_rate"),
-        models.Group.burst.label("group_burst"),
-        models.Group.in_flight.label("group_in_flight"),
-    )
-    .join(models.Group)
-    .order_by(models.ApiKey.id)
-)
+_KEYS = select(
+    models.ApiKey.id,
+    models.Group.id.label("group_id"),
+    models.Group.slug.label("group"),
+    models.ApiKey.name,
+    models.ApiKey.prefix,
+    models.ApiKey.digest,
+    models.ApiKey.created_at,
+    models.ApiKey.expires_at,
+    models.ApiKey.rotated_at,
+    models.ApiKey.old_prefix,
+    models.ApiKey.old_digest,
+    models.ApiKey.old_until,
+    models.ApiKey.revoked_at,
+    models.ApiKey.revoked_reason,
+    models.ApiKey.any_flow,
+    models.ApiKey.rate,
+    models.ApiKey.burst,
+    models.ApiKey.in_flight,
+    models.Group.rate.label("group_rate"),
+    models.Group.burst.label("group_burst"),
+    models.Group.in_flight.label("group_in_flight"),
+).join(models.Group)
+_ORDER = (models.ApiKey.id,)
 
 _SCOPES = (
     select(models.KeyFlow.key_id, models.Flow.id, models.Flow.slug)
@@ -100,6 +99,11 @@ class ApiKey:
     """What holds where its own limits are not set."""
 
     @property
+    def label(self) -> str:
+        """How people call it."""
+        return self.name
+
+    @property
     def effective_limits(self) -> Limits:
         """What holds for it; None: as ingress is set."""
         return self.limits.over(self.group_limits)
@@ -130,31 +134,26 @@ class ApiKey:
 
 
 async def select_keys(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[ApiKey]:
-    """Return the keys for which the conditions hold, within a transaction."""
+    connection: AsyncConnection, *conditions: ColumnElement[bool], page: Slice = ALL
+) -> Page[ApiKey]:
+    """Return the keys for which the conditions hold, oldest first, within a transaction."""
+    if page is not ALL:
+        statement = _KEYS.with_only_columns(models.ApiKey.id).where(*conditions)
+        part = await page.read(connection, statement, _ORDER, dict[str, str])
+        wanted = [each["id"] for each in part]
+        return Page(await select_keys(connection, models.ApiKey.id.in_(wanted)), next_=part.next)
     scopes = defaultdict(list)
     for key_id, *flow in await connection.execute(_SCOPES.where(*conditions)):
         scopes[key_id].append(ScopedFlow(*flow))
-    found = rows(connection, _KEYS.where(*conditions))
-    return [_key(scopes, **row) async for row in found]
+    return await page.read(connection, _KEYS.where(*conditions), _ORDER, partial(_key, scopes))
 
 
-async def find_key(connection: AsyncConnection, key_id: str, *, lock: bool = False) -> ApiKey:
+async def find_key(connection: AsyncConnection, key_id: str) -> ApiKey:
     """Return one key, within a transaction.
-
-    Args:
-        connection: of the transaction.
-        key_id: its id.
-        lock: let nobody else change it before the transaction ends.
 
     Raises:
         NotFound: there is none with this id.
     """
-    if lock:
-        await connection.execute(
-            select(models.ApiKey.id).where(models.ApiKey.id == key_id).with_for_update()
-        )
     found = await select_keys(connection, models.ApiKey.id == key_id)
     if not found:
         raise NotFound("key", key_id)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from sqlalchemy import delete, insert, select, update
@@ -12,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
 from turnout.router.registry import store
+from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Conflict, Invalid, WrongState
 from turnout.router.registry.groups import Group, find_group
 from turnout.router.registry.key import ApiKey, find_key, select_keys
 from turnout.router.registry.limits import NONE, Limits, change_limits
-from turnout.router.registry.store import Store, now
+from turnout.router.registry.page import ALL, Page, Slice
+from turnout.router.registry.store import Store, future, now
 from turnout.shared import ids, keys
 
 #: A name of this form could be taken for the id of another key.
@@ -78,21 +80,34 @@ class Keys(Store):
             NotFound: there is no such group.
         """
         new_key = NewApiKey(name, expires_at=expires_at, flows=flows, limits=limits)
-        async with self._database.writing() as connection:
-            owner = await find_group(connection, group)
-            return await insert_key(connection, owner, new_key), new_key.secret.text
+        async with self._changing() as change:
+            owner = await find_group(change.connection, group)
+            key = await insert_key(change, owner, new_key)
+        return key, new_key.secret.text
 
-    async def list_keys(self, group: str | None = None) -> list[ApiKey]:
+    async def list_keys(
+        self,
+        group: str | None = None,
+        page: Slice = ALL,
+        *,
+        groups: Sequence[str] | None = None,
+    ) -> Page[ApiKey]:
         """Return all keys, or those of a group, oldest first.
+
+        Args:
+            group: the slug of the group; None: of all.
+            page: which part of them.
+            groups: only those of these groups; None: all.
 
         Raises:
             NotFound: there is no such group.
         """
         async with self._database.reading() as connection:
-            if group is None:
-                return await select_keys(connection)
-            owner = await find_group(connection, group)
-            return await select_keys(connection, models.ApiKey.group_id == owner.id)
+            if group is not None:
+                await find_group(connection, group)
+                groups = [group]
+            conditions = [] if groups is None else [models.Group.slug.in_(groups)]
+            return await select_keys(connection, *conditions, page=page)
 
     async def key(self, key_id: str) -> ApiKey:
         """Return one key.
@@ -114,8 +129,9 @@ class Keys(Store):
             Invalid: see `create_key`.
             NotFound: there is none with this id.
         """
-        async with self._database.writing() as connection:
-            key = await find_key(connection, key_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            key = await find_key(connection, key_id)
             await change_limits(connection, models.ApiKey, "key", key_id, changes.get("limits", {}))
             if "name" in changes and changes["name"] != key.name:
                 await _set(
@@ -125,14 +141,15 @@ class Keys(Store):
                     name=_name(changes["name"]),
                 )
             if "expires_at" in changes:
-                await _set(connection, key_id, expires_at=_future(changes["expires_at"]))
+                moment = changes["expires_at"]
+                await _set(connection, key_id, expires_at=moment and future("expires_at", moment))
             if "flows" in changes:
                 await connection.execute(
                     delete(models.KeyFlow).where(models.KeyFlow.key_id == key_id)
                 )
                 await _set(connection, key_id, any_flow=changes["flows"] is None)
                 await _limit_to(connection, key_id, key.group_id, changes["flows"])
-            return await find_key(connection, key_id)
+            return await _recorded(change, "key.change", key)
 
     async def rotate_key(self, key_id: str, overlap: timedelta) -> tuple[ApiKey, str]:
         """Give a key a new secret, beside which the old one is good for a while.
@@ -149,8 +166,9 @@ class Keys(Store):
             WrongState: it is revoked, expired, or has two secrets already.
         """
         secret = keys.new_key()
-        async with self._database.writing() as connection:
-            key = await find_key(connection, key_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            key = await find_key(connection, key_id)
             if key.state in {"revoked", "expired"}:
                 raise WrongState(f"key {key.name!r} is {key.state}: make another one")
             if key.overlaps:
@@ -168,7 +186,7 @@ class Keys(Store):
                 old_digest=key.digest,
                 old_until=moment + overlap,
             )
-            return await find_key(connection, key_id), secret.text
+            return await _recorded(change, "key.rotate", key), secret.text
 
     async def end_key_overlap(self, key_id: str) -> ApiKey:
         """Let the secret before the present one be good no longer.
@@ -180,12 +198,13 @@ class Keys(Store):
             NotFound: there is none with this id.
             WrongState: it has one secret alone.
         """
-        async with self._database.writing() as connection:
-            key = await find_key(connection, key_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            key = await find_key(connection, key_id)
             if not key.overlaps:
                 raise WrongState(f"key {key.name!r} has no old secret that is still good")
             await _set(connection, key_id, old_until=now())
-            return await find_key(connection, key_id)
+            return await _recorded(change, "key.end-overlap", key)
 
     async def revoke_key(self, key_id: str, reason: str | None = None) -> ApiKey:
         """Let a key be good no longer, for ever; safe to repeat.
@@ -196,15 +215,17 @@ class Keys(Store):
         Raises:
             NotFound: there is none with this id.
         """
-        async with self._database.writing() as connection:
-            key = await find_key(connection, key_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            key = await find_key(connection, key_id)
             if key.revoked_at is None:
                 await _set(connection, key_id, revoked_at=now(), revoked_reason=reason)
-            return await find_key(connection, key_id)
+            return await _recorded(change, "key.revoke", key)
 
 
-async def insert_key(connection: AsyncConnection, owner: Group, new: NewApiKey) -> ApiKey:
-    """Make an API key within a transaction: see `Keys.create_key`."""
+async def insert_key(change: Change, owner: Group, new: NewApiKey) -> ApiKey:
+    """Make and record an API key within a change: see `Keys.create_key`."""
+    connection = change.connection
     new.limits.check()
     key_id = ids.new(ids.KEY)
     await store.insert(
@@ -217,14 +238,23 @@ async def insert_key(connection: AsyncConnection, owner: Group, new: NewApiKey) 
         prefix=new.secret.prefix,
         digest=new.secret.digest,
         created_at=now(),
-        expires_at=_future(new.expires_at),
+        expires_at=new.expires_at and future("expires_at", new.expires_at),
         any_flow=new.flows is None,
         rate=new.limits.rate,
         burst=new.limits.burst,
         in_flight=new.limits.in_flight,
     )
     await _limit_to(connection, key_id, owner.id, new.flows)
-    return await find_key(connection, key_id)
+    key = await find_key(connection, key_id)
+    await change.record("key.create", before=None, after=key)
+    return key
+
+
+async def _recorded(change: Change, verb: str, before: ApiKey) -> ApiKey:
+    """Record what a verb made of a key, and return that."""
+    after = await find_key(change.connection, before.id)
+    await change.record(verb, before=before, after=after)
+    return after
 
 
 async def _limit_to(
@@ -269,16 +299,3 @@ def _name(name: str) -> str:
     if _LOOKS_LIKE_AN_ID.fullmatch(name):
         raise Invalid("name", "the name of a key cannot look like the id of a key")
     return name
-
-
-def _future(moment: datetime | None) -> datetime | None:
-    """Return the moment in UTC."""
-    if moment is None:
-        return None
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        raise Invalid("expires_at", "this is no moment of the calendar") from None
-    if moment <= now():
-        raise Invalid("expires_at", "this moment has passed")
-    return moment

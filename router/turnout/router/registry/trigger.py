@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, select
@@ -11,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.errors import NotFound
 from turnout.router.registry.limits import Limits
-from turnout.router.registry.store import now, rows
+from turnout.router.registry.page import ALL, Page, Slice
+from turnout.router.registry.store import now
 from turnout.shared import names
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -45,8 +47,8 @@ _TRIGGERS = (
     )
     .join(models.Flow, models.Trigger.flow_id == models.Flow.id)
     .join(models.Group, models.Flow.group_id == models.Group.id)
-    .order_by(models.Group.slug, models.Flow.slug, models.Trigger.id)
 )
+_ORDER = (models.Group.slug, models.Flow.slug, models.Trigger.id)
 
 _CHOSEN = (
     select(models.TriggerKey.trigger_id, models.ApiKey.id, models.ApiKey.name)
@@ -89,7 +91,7 @@ class Trigger:
     key_in_query: bool
     """Whether the key may stand in the query string."""
     created_at: datetime
-    live_since: datetime | None
+    live_since: datetime | None = field(compare=False)
     """When its queue and binding were first seen at the broker."""
     methods: tuple[str, ...]
     wait: bool
@@ -106,6 +108,11 @@ class Trigger:
     def address(self) -> str:
         """The address of its flow: "group/flow"."""
         return f"{self.group}/{self.flow}"
+
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        return f"{self.address}: {self.description}"
 
     @property
     def effective_limits(self) -> Limits:
@@ -135,33 +142,27 @@ class Trigger:
 
 
 async def select_triggers(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[Trigger]:
-    """Return the triggers for which the conditions hold, within a transaction."""
+    connection: AsyncConnection, *conditions: ColumnElement[bool], page: Slice = ALL
+) -> Page[Trigger]:
+    """Return the triggers for which the conditions hold, by flow and age, in a transaction."""
+    if page is not ALL:
+        statement = _TRIGGERS.with_only_columns(models.Trigger.id).where(*conditions)
+        part = await page.read(connection, statement, _ORDER, dict[str, str])
+        wanted = models.Trigger.id.in_([each["id"] for each in part])
+        return Page(await select_triggers(connection, wanted), next_=part.next)
     chosen = defaultdict(list)
     for trigger_id, *key in await connection.execute(_CHOSEN.where(*conditions)):
         chosen[trigger_id].append(ChosenKey(*key))
-    found = rows(connection, _TRIGGERS.where(*conditions))
-    return [_trigger(chosen, **row) async for row in found]
+    make = partial(_trigger, chosen)
+    return await page.read(connection, _TRIGGERS.where(*conditions), _ORDER, make)
 
 
-async def find_trigger(
-    connection: AsyncConnection, trigger_id: str, *, lock: bool = False
-) -> Trigger:
+async def find_trigger(connection: AsyncConnection, trigger_id: str) -> Trigger:
     """Return one trigger, within a transaction.
-
-    Args:
-        connection: of the transaction.
-        trigger_id: its id.
-        lock: let nobody else change it before the transaction ends.
 
     Raises:
         NotFound: there is none with this id.
     """
-    if lock:
-        await connection.execute(
-            select(models.Trigger.id).where(models.Trigger.id == trigger_id).with_for_update()
-        )
     found = await select_triggers(connection, models.Trigger.id == trigger_id)
     if not found:
         raise NotFound("trigger", trigger_id)

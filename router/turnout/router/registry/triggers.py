@@ -9,12 +9,14 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Invalid, WrongState
 from turnout.router.registry.flows import find_flow
 from turnout.router.registry.groups import Group, find_group
 from turnout.router.registry.key import ApiKey, select_keys
 from turnout.router.registry.keys import NewApiKey, insert_key
 from turnout.router.registry.limits import NONE, Limits, change_limits
+from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import Store, now
 from turnout.router.registry.trigger import Method, Trigger, find_trigger, select_triggers
 from turnout.shared import ids, keys
@@ -77,11 +79,12 @@ class Triggers(Store):
         """
         limits.check()
         trigger_id = ids.new(ids.TRIGGER)
-        async with self._database.writing() as connection:
+        async with self._changing() as change:
+            connection = change.connection
             target = await find_flow(connection, group, flow)
             owner = await find_group(connection, group)
             if new_key is not None:
-                key = await insert_key(connection, owner, new_key)
+                key = await insert_key(change, owner, new_key)
                 accepts = [*(accepts or ()), key.id]
             await connection.execute(
                 insert(models.Trigger).values(
@@ -102,22 +105,33 @@ class Triggers(Store):
                 )
             )
             await _choose(connection, trigger_id, owner, accepts)
-            return await find_trigger(connection, trigger_id)
+            trigger = await find_trigger(connection, trigger_id)
+            await change.record("trigger.create", before=None, after=trigger)
+        return trigger
 
-    async def list_triggers(self) -> list[Trigger]:
-        """Return all triggers, sorted by flow and age."""
+    async def list_triggers(
+        self, page: Slice = ALL, *, groups: Sequence[str] | None = None
+    ) -> Page[Trigger]:
+        """Return all triggers, sorted by flow and age.
+
+        Args:
+            page: which part of them.
+            groups: only those of these groups; None: all.
+        """
+        conditions = [] if groups is None else [models.Group.slug.in_(groups)]
         async with self._database.reading() as connection:
-            return await select_triggers(connection)
+            return await select_triggers(connection, *conditions, page=page)
 
-    async def list_flow_triggers(self, group: str, flow: str) -> list[Trigger]:
-        """Return the triggers of one flow, oldest first.
+    async def list_flow_triggers(self, group: str, flow: str, page: Slice = ALL) -> Page[Trigger]:
+        """Return the triggers of one flow, or a part of them, oldest first.
 
         Raises:
             NotFound: there is no such flow.
         """
         async with self._database.reading() as connection:
             target = await find_flow(connection, group, flow)
-            return await select_triggers(connection, models.Trigger.flow_id == target.id)
+            of_flow = models.Trigger.flow_id == target.id
+            return await select_triggers(connection, of_flow, page=page)
 
     async def list_triggers_accepting(self, key: ApiKey) -> list[Trigger]:
         """Return the triggers that accept a key.
@@ -162,8 +176,9 @@ class Triggers(Store):
             values["content_types"] = _content_types(changes["content_types"])
         if "keys" in changes:
             values["any_key"] = changes["keys"] is None
-        async with self._database.writing() as connection:
-            trigger = await find_trigger(connection, trigger_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            trigger = await find_trigger(connection, trigger_id)
             limits = changes.get("limits", {})
             await change_limits(connection, models.Trigger, "trigger", trigger_id, limits)
             if "keys" in changes:
@@ -173,7 +188,7 @@ class Triggers(Store):
                 )
                 await _choose(connection, trigger_id, owner, changes["keys"])
             await _set(connection, trigger_id, **values)
-            return await find_trigger(connection, trigger_id)
+            return await _recorded(change, "trigger.change", trigger)
 
     async def enable_trigger(self, trigger_id: str) -> Trigger:
         """Let a trigger take calls again; safe to repeat.
@@ -181,9 +196,11 @@ class Triggers(Store):
         Raises:
             NotFound: there is none with this id.
         """
-        async with self._database.writing() as connection:
+        async with self._changing() as change:
+            connection = change.connection
+            trigger = await find_trigger(connection, trigger_id)
             await _set(connection, trigger_id, enabled=True, disabled_reason=None)
-            return await find_trigger(connection, trigger_id)
+            return await _recorded(change, "trigger.enable", trigger)
 
     async def disable_trigger(self, trigger_id: str, reason: str | None = None) -> Trigger:
         """Let a trigger take no calls until it is enabled; safe to repeat, the last reason counts.
@@ -191,9 +208,11 @@ class Triggers(Store):
         Raises:
             NotFound: there is none with this id.
         """
-        async with self._database.writing() as connection:
+        async with self._changing() as change:
+            connection = change.connection
+            trigger = await find_trigger(connection, trigger_id)
             await _set(connection, trigger_id, enabled=False, disabled_reason=reason)
-            return await find_trigger(connection, trigger_id)
+            return await _recorded(change, "trigger.disable", trigger)
 
     async def rotate_trigger(
         self, trigger: Trigger, routing_key: str, overlap: timedelta
@@ -212,8 +231,9 @@ class Triggers(Store):
             NotFound: it exists no longer.
             WrongState: it has two routing keys already, or leads elsewhere meanwhile.
         """
-        async with self._database.writing() as connection:
-            await _unchanged(connection, trigger)
+        async with self._changing() as change:
+            connection = change.connection
+            present = await _unchanged(connection, trigger)
             if trigger.overlaps:
                 raise WrongState("this trigger is being rotated already: end that overlap first")
             moment = now()
@@ -225,7 +245,7 @@ class Triggers(Store):
                 old_routing_key=trigger.routing_key,
                 old_until=moment + overlap,
             )
-            return await find_trigger(connection, trigger.id)
+            return await _recorded(change, "trigger.rotate", present)
 
     async def end_trigger_overlap(self, trigger_id: str) -> Trigger:
         """Let the routing key before the present one be good no longer.
@@ -234,12 +254,13 @@ class Triggers(Store):
             NotFound: there is none with this id.
             WrongState: it has one routing key alone.
         """
-        async with self._database.writing() as connection:
-            trigger = await find_trigger(connection, trigger_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            trigger = await find_trigger(connection, trigger_id)
             if not trigger.overlaps:
                 raise WrongState("this trigger has no old routing key that is still good")
             await _set(connection, trigger_id, old_until=now())
-            return await find_trigger(connection, trigger_id)
+            return await _recorded(change, "trigger.end-overlap", trigger)
 
     async def move_trigger(self, trigger: Trigger, flow_id: str) -> Trigger:
         """Let a trigger lead to another flow of its group.
@@ -255,10 +276,11 @@ class Triggers(Store):
             NotFound: it exists no longer.
             WrongState: its routing keys or its flow have changed meanwhile.
         """
-        async with self._database.writing() as connection:
-            await _unchanged(connection, trigger)
+        async with self._changing() as change:
+            connection = change.connection
+            present = await _unchanged(connection, trigger)
             await _set(connection, trigger.id, flow_id=flow_id, moved=True)
-            return await find_trigger(connection, trigger.id)
+            return await _recorded(change, "trigger.move", present)
 
     async def delete_trigger(self, trigger_id: str) -> Trigger:
         """Take a trigger away.
@@ -269,10 +291,12 @@ class Triggers(Store):
         Raises:
             NotFound: there is none with this id.
         """
-        async with self._database.writing() as connection:
-            trigger = await find_trigger(connection, trigger_id, lock=True)
+        async with self._changing() as change:
+            connection = change.connection
+            trigger = await find_trigger(connection, trigger_id)
             await connection.execute(delete(models.Trigger).where(models.Trigger.id == trigger_id))
-            return trigger
+            await change.record("trigger.delete", before=trigger, after=None)
+        return trigger
 
     async def mark_live(self, trigger_ids: Collection[str]) -> None:
         """Note that queue and binding of these triggers exist; the first time counts."""
@@ -297,16 +321,24 @@ async def _set(connection: AsyncConnection, trigger_id: str, **values: object) -
         )
 
 
-async def _unchanged(connection: AsyncConnection, trigger: Trigger) -> None:
-    """Make sure that what was bound for a trigger is still what it needs, and lock it.
+async def _recorded(change: Change, verb: str, before: Trigger) -> Trigger:
+    """Record what a verb made of a trigger, and return that."""
+    after = await find_trigger(change.connection, before.id)
+    await change.record(verb, before=before, after=after)
+    return after
+
+
+async def _unchanged(connection: AsyncConnection, trigger: Trigger) -> Trigger:
+    """Make sure that what was bound for a trigger is still what it needs; return it as it is.
 
     Raises:
         NotFound: it exists no longer.
         WrongState: it is not.
     """
-    present = await find_trigger(connection, trigger.id, lock=True)
+    present = await find_trigger(connection, trigger.id)
     if (present.flow_id, present.routing_keys) != (trigger.flow_id, trigger.routing_keys):
         raise WrongState("this trigger was changed at the same time: look at it, then try again")
+    return present
 
 
 async def _choose(

@@ -1,0 +1,59 @@
+"""A call of the admin API: who makes it, and what its handler works with."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from turnout.router.api import control
+from turnout.router.registry import Actor, AdminToken, NotFound, Registry
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, allowed and checked."""
+
+    request: web.Request
+    token: AdminToken | None
+    """What it showed; None: the endpoint is open to all."""
+    actor: Actor
+    """Whom the audit log names for what it changes."""
+
+    @property
+    def app(self) -> web.Application:
+        """What the API was handed at its start."""
+        return self.request.app
+
+    @property
+    def registry(self) -> Registry:
+        """The registry; what is changed through it is recorded as this call's."""
+        return self.app[control.REGISTRY].acting(self.actor)
+
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """Slugs of the groups that the token is limited to; None: all.
+
+        The frame looks after the groups and ids of a path; a listing has to leave the others out.
+        """
+        return () if self.token is None else self.token.groups
+
+    def sees(self, group: str | None) -> bool:
+        """Tell whether the token may see what belongs to a group, or to none."""
+        return self.groups is None or group in self.groups
+
+    def require(self, group: str | None, what: str, name: str) -> None:
+        """Make sure that the token may see something that the call names outside of its path.
+
+        Raises:
+            NotFound: it belongs to another group, or to none; for this token it does not exist.
+        """
+        if not self.sees(group):
+            raise NotFound(what, name)
+
+    async def settle(self) -> None:
+        """Let broker and cache follow what was just changed: see `control.settle`."""
+        await control.settle(self.request)
+
+    async def withdraw(self, records: Collection[str]) -> None:
+        """Let ingress accept no more what these records stand for: see `control.withdraw`."""
+        await control.withdraw(self.request, records)

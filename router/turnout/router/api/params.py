@@ -1,0 +1,89 @@
+"""What may stand in a URL: slugs, identifiers, and the parameters after it."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from turnout.router.api.body import Description
+from turnout.router.api.path import Query
+from turnout.router.registry import Invalid, Slice
+from turnout.shared import ids, names
+from turnout.shared.errors import InvalidName
+
+SLUG_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
+
+
+def _slug(value: str) -> str:
+    try:
+        return names.slug(value)
+    except InvalidName as error:
+        raise PydanticCustomError("slug", "{reason}", {"reason": str(error)}) from None
+
+
+Slug = Annotated[str, AfterValidator(_slug), Field(json_schema_extra={"pattern": SLUG_PATTERN})]
+"""Of a group or a flow."""
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """Makes an annotated text an id; the group it belongs to decides which tokens see it."""
+
+    prefix: str
+    noun: str
+    """How an error calls what it identifies."""
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        """Let it have the form of one."""
+        return core_schema.str_schema(pattern=f"^{self.prefix}_[0-9a-f]{{32}}$")
+
+
+KeyId = Annotated[str, Identifier(ids.KEY, "key")]
+TriggerId = Annotated[str, Identifier(ids.TRIGGER, "trigger")]
+TokenId = Annotated[str, Identifier(ids.TOKEN, "token")]
+
+
+class ChangeQuery(Query):
+    """What may stand in the query of a change."""
+
+    reason: Description | None = None
+    """Why it is made, for the audit log."""
+
+
+class PageQuery(Query):
+    """Which part of a listing."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    """How many items at most."""
+    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    """The `next_cursor` of the part before."""
+
+    @property
+    def page(self) -> Slice:
+        """The part, as the registry reads it.
+
+        Raises:
+            Invalid: the cursor is none of ours.
+        """
+        if self.cursor is None:
+            return Slice(self.limit)
+        try:
+            position = json.loads(base64.urlsafe_b64decode(self.cursor.encode("ascii")))
+        except (ValueError, binascii.Error):
+            position = None
+        if not isinstance(position, list) or not all(
+            isinstance(each, str) and "\0" not in each for each in position
+        ):
+            raise Invalid("cursor", "this is no next_cursor of a listing")
+        return Slice(self.limit, tuple(position))
+
+
+def cursor(position: tuple[str, ...] | None) -> str | None:
+    """Return what asks for the items after a position; None if there are none."""
+    if position is None:
+        return None
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()

@@ -1,0 +1,242 @@
+"""Endpoints, each declared once: path, role and types, all of it at its handler.
+
+    routes = Routes()
+
+    @routes.post("/groups/{group}/flows", refuses=(409,))
+    async def create(call: Call, group: Slug, body: NewFlow) -> Tagged[FlowAnswer]:
+        "Register a flow of a group."
+
+From that follow what is checked before the handler runs (`serve`), what is written after it, and
+the OpenAPI document (`openapi`): there is no second list.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+
+from turnout.router.api.body import Answer, Body
+from turnout.router.api.params import ChangeQuery, Identifier
+from turnout.router.api.path import Query
+from turnout.router.registry import Noun, Role
+
+PREFIX = "/api/v1"
+
+_AnswerType = TypeVar("_AnswerType", bound=Answer)
+_Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[object]])
+
+
+class Tagged(NamedTuple, Generic[_AnswerType]):
+    """An answer that shows one noun, whose tag (ETag) goes with it."""
+
+    answer: _AnswerType
+    noun: Noun
+
+
+@dataclass(frozen=True)
+class Part:
+    """A variable part of a path."""
+
+    adapter: TypeAdapter[str]
+    identifier: Identifier | None
+    """What it identifies; None: it is a slug."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[object]]
+    role: Role | None
+    """What a token needs; None: nobody needs a token."""
+    filtered: bool
+    """Whether the handler itself keeps to `Call.groups`."""
+    status: int
+    refuses: frozenset[int]
+    """Statuses of its own, besides those that follow from the rest."""
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self.handler, include_extras=True)
+
+    @cached_property
+    def arguments(self) -> frozenset[str]:
+        """What the handler takes besides the call."""
+        return frozenset(self._hints) - {"call", "return"}
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """The variable parts of the path, by name, as the handler takes them."""
+        parts = {}
+        for name, hint in self._hints.items():
+            if name in {"call", "query", "body", "return"}:
+                continue
+            extras = get_args(hint)[1:]
+            found = next((each for each in extras if isinstance(each, Identifier)), None)
+            parts[name] = Part(TypeAdapter(hint), found)
+        return parts
+
+    @cached_property
+    def query(self) -> type[Query]:
+        """What may stand in the query."""
+        default = Query if self.method == "GET" else ChangeQuery
+        model: type[Query] = self._hints.get("query", default)
+        return model
+
+    @cached_property
+    def body(self) -> type[Body] | None:
+        """What has to be sent."""
+        return self._hints.get("body")
+
+    @cached_property
+    def is_tagged(self) -> bool:
+        """Whether the answer has a tag."""
+        return get_origin(self._hints["return"]) is Tagged
+
+    @cached_property
+    def answer(self) -> type[Answer] | None:
+        """What is answered; None: nothing, with 204."""
+        hint = self._hints["return"]
+        model = get_args(hint)[0] if self.is_tagged else hint
+        return None if model is type(None) else model
+
+    @property
+    def name(self) -> str:
+        """Its name: the noun and the verb."""
+        return f"{self.noun}.{self.handler.__name__.strip('_')}"
+
+    @property
+    def noun(self) -> str:
+        """The module of the handler."""
+        return self.handler.__module__.rpartition(".")[2]
+
+    @property
+    def description(self) -> str:
+        """What it does."""
+        return inspect.getdoc(self.handler) or ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a token that is limited to groups may call it at all."""
+        return (
+            self.filtered
+            or "group" in self.parts
+            or any(part.identifier for part in self.parts.values())
+        )
+
+    @cached_property
+    def refusals(self) -> frozenset[int]:
+        """Every status of a refusal that it may answer."""
+        found = set(self.refuses) | {422}
+        if self.role is not None:
+            found |= {401, 503}
+        if self.role not in {None, "viewer"} or not self.is_limited:
+            found |= {403}
+        if self.parts:
+            found |= {400, 404}
+        if self.body is not None:
+            found |= {400, 413, 415}
+        if self.method in {"PATCH", "PUT", "DELETE"}:
+            found |= {412}
+        return frozenset(found)
+
+
+class Routes:
+    """The endpoints of one noun."""
+
+    def __init__(self) -> None:
+        self.endpoints: list[Endpoint] = []
+
+    def get(
+        self,
+        path: str,
+        *,
+        role: Role | None = "viewer",
+        filtered: bool = False,
+        refuses: tuple[int, ...] = (),
+    ) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that shows something.
+
+        Args:
+            path: below `/api/v1`; of an open endpoint, all of it.
+            role: what a token needs; None: nobody needs a token.
+            filtered: the handler keeps to `Call.groups`: needed where no part of the path tells
+                the group, or else a token that is limited to groups is refused.
+            refuses: statuses that the handler has of its own.
+        """
+        return self._declare("GET", path, role=role, filtered=filtered, status=200, refuses=refuses)
+
+    def post(
+        self,
+        path: str,
+        *,
+        status: int = 201,
+        role: Role = "operator",
+        filtered: bool = False,
+        refuses: tuple[int, ...] = (409,),
+    ) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that makes or does something: see `get`."""
+        return self._declare(
+            "POST", path, role=role, filtered=filtered, status=status, refuses=refuses
+        )
+
+    def patch(
+        self,
+        path: str,
+        *,
+        role: Role = "operator",
+        filtered: bool = False,
+        refuses: tuple[int, ...] = (409,),
+    ) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that changes something: see `get`."""
+        return self._declare(
+            "PATCH", path, role=role, filtered=filtered, status=200, refuses=refuses
+        )
+
+    def put(
+        self,
+        path: str,
+        *,
+        role: Role = "operator",
+        filtered: bool = False,
+        refuses: tuple[int, ...] = (409,),
+    ) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that sets something: see `get`."""
+        return self._declare("PUT", path, role=role, filtered=filtered, status=200, refuses=refuses)
+
+    def delete(
+        self,
+        path: str,
+        *,
+        role: Role = "operator",
+        filtered: bool = False,
+        refuses: tuple[int, ...] = (409,),
+    ) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that takes something away: see `get`."""
+        return self._declare(
+            "DELETE", path, role=role, filtered=filtered, status=204, refuses=refuses
+        )
+
+    def _declare(
+        self,
+        method: str,
+        path: str,
+        *,
+        role: Role | None,
+        filtered: bool,
+        status: int,
+        refuses: tuple[int, ...],
+    ) -> Callable[[_Handler], _Handler]:
+        def declare(handler: _Handler) -> _Handler:
+            full = path if role is None else PREFIX + path
+            self.endpoints.append(
+                Endpoint(method, full, handler, role, filtered, status, frozenset(refuses))
+            )
+            return handler
+
+        return declare
