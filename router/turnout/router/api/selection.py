@@ -9,7 +9,7 @@ from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
 from turnout.router.api.control import REGISTRY
 from turnout.router.api.path import Query
-from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Trigger
+from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Registry, Trigger
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
 

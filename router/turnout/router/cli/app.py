@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import (
+    audit,
     dead,
     doctor,
     events,
@@ -17,6 +18,7 @@ from turnout.router.cli import (
     run_once,
     runs,
     services,
+    tokens,
     topology,
     triggers,
     unrouted,
@@ -24,6 +26,7 @@ from turnout.router.cli import (
 )
 
 _REGISTRY = "Registry (through the admin API)"
+_ADMIN = "Administration (through the admin API)"
 _CALLS = "Calls (through the admin API)"
 
 app = typer.Typer(
@@ -49,6 +52,8 @@ app.add_typer(replays.app, name="replay", rich_help_panel=_CALLS)
 app.add_typer(dead.app, name="dead", rich_help_panel=_CALLS)
 app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_CALLS)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
+app.add_typer(tokens.app, name="token", rich_help_panel=_ADMIN)
+app.add_typer(audit.app, name="audit", rich_help_panel=_ADMIN)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 
 

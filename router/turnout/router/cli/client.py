@@ -46,7 +46,7 @@ class AdminApi:
         self._token = token
 
     def get(self, *path: str, **query: str | int | None) -> Any:
-        """Read what is at `/api/v1/<path>`; each part is one segment.
+        """Read what is at `/api/v1/<path>`, of a listing all parts; each part is one segment.
 
         Args:
             path: the segments.
@@ -56,7 +56,12 @@ class AdminApi:
             AdminApiError: it cannot be reached or refused.
         """
         given = {name: value for name, value in query.items() if value is not None}
-        return self._ask("GET", path, None, urlencode(given))
+        document = self._ask("GET", path, None, urlencode(given))
+        while isinstance(document, dict) and "limit" not in given and document.get("next_cursor"):
+            given["cursor"] = document["next_cursor"]
+            part = self._ask("GET", path, None, urlencode(given))
+            document = {**part, "items": document["items"] + part["items"]}
+        return document
 
     def post(
         self, *path: str, body: dict[str, Any] | None = None, patience: float = _TIMEOUT
