@@ -134,9 +134,11 @@ async def test_pages_show_everything_once_whatever_is_added(crm: Admin) -> None:
 
 
 async def test_the_document_describes_every_endpoint(crm: Admin) -> None:
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{crm.url}/api/v1/openapi.json") as answer:
-            document = await answer.json()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{crm.url}/api/v1/openapi.json") as answer,
+    ):
+        document = await answer.json()
     for each in ENDPOINTS:
         operation = document["paths"][each.path][each.method.lower()]
         assert {str(status) for status in each.refusals} < operation["responses"].keys()

@@ -156,7 +156,8 @@ class TriggerAnswer(Answer):
 class CreatedTrigger(TriggerAnswer):
     """A new trigger, and the key that was made with it."""
 
-    new_key: CreatedKey | None
+    new_key: Annotated[CreatedKey | None, Field(exclude_if=lambda key: key is None)] = None
+    """Left out where none was made."""
 
 
 @routes.post("/flows/{group}/{flow}/triggers")
