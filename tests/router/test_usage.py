@@ -169,7 +169,7 @@ async def test_a_wrong_parameter_is_named(admin: Admin, query: str, field: str) 
     [
         ("group=hr", "group 'hr'"),
         ("flow=crm/hire", "flow 'crm/hire'"),
-        (f"trigger={ids.new(ids.TRIGGER)}", "trigger 'trg_"),
+        ("trigger=trg_" + "0" * 32, "trigger 'trg_"),
         ("key=Nobody", "key 'Nobody'"),
     ],
 )

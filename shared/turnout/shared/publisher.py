@@ -151,6 +151,7 @@ class Publisher:
         most: how many publishes may be under way.
         most_bytes: how many bytes of bodies may be under way.
         patience: seconds that `room` waits.
+        settling: seconds after a loss for which a new connection is not used yet.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class Publisher:
         most: int = 20_000,
         most_bytes: int = 64 * 1024 * 1024,
         patience: float = 1.0,
+        settling: float = 0.0,
     ) -> None:
         self._urls = urls
         self._name = name
@@ -169,6 +171,8 @@ class Publisher:
         self._most = most
         self._most_bytes = most_bytes
         self._patience = patience
+        self._settling = settling
+        self._was_connected = False
         self._link: Link | None = None
         self._channel: _ConfirmChannel | None = None
         self._closing = False
@@ -327,6 +331,11 @@ class Publisher:
             channel = _ConfirmChannel()
             await link.open(channel)
             await channel.call(commands.Confirm.Select(), commands.Confirm.SelectOk)
+            if self._was_connected and self._settling:
+                await asyncio.wait([channel.closed], timeout=self._settling)
+                if channel.closed.done():
+                    raise channel.closed.result()
+            self._was_connected = True
             self._link, self._channel = link, channel
             self._ready.set()
             channel.closed.add_done_callback(lambda _: self._ready.clear())
