@@ -9,6 +9,7 @@ from sqlalchemy import text
 from turnout.router.database import Database
 from turnout.router.registry import Conflict, Invalid, Limits, NotFound, Registry
 from turnout.shared import keys
+from turnout.shared.announcement import Served
 from turnout.shared.errors import InvalidName
 
 
@@ -194,8 +195,12 @@ async def test_the_first_time_that_a_trigger_is_live_counts(crm: Registry) -> No
     assert (await crm.trigger(second.id)).live_since is not None
 
 
+def _served(*addresses: str) -> dict[str, Served]:
+    return {address: Served(address, "", 1, 0) for address in addresses}
+
+
 async def test_announced_flows_are_registered_once_with_their_groups(crm: Registry) -> None:
-    announced = ["crm/update", "crm/report", "hr/hire", "hr/leave"]
+    announced = _served("crm/update", "crm/report", "hr/hire", "hr/leave")
     added = await crm.register_flows(announced)
     assert [flow.address for flow in added] == ["crm/report", "hr/hire", "hr/leave"]
     assert await crm.register_flows(announced) == []
@@ -203,14 +208,14 @@ async def test_announced_flows_are_registered_once_with_their_groups(crm: Regist
 
 
 async def test_two_who_register_the_same_flows_share_the_work(registry: Registry) -> None:
-    announced = [f"crm/flow-{number}" for number in range(10)]
+    announced = _served(*(f"crm/flow-{number}" for number in range(10)))
     added = await asyncio.gather(*(registry.register_flows(announced) for _ in range(3)))
     assert sorted(flow.address for each in added for flow in each) == sorted(announced)
 
 
 async def test_an_illegal_announcement_registers_nothing(registry: Registry) -> None:
     with pytest.raises(InvalidName):
-        await registry.register_flows(["crm/update", "no-group"])
+        await registry.register_flows(_served("crm/update", "no-group"))
     assert await registry.list_groups() == []
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from turnout.ingress import auth, idempotency
 from turnout.ingress.auth import Presented
 from turnout.ingress.refused import Caller
-from turnout.shared import ids
+from turnout.shared import ids, ordering
 from turnout.shared.envelope import Envelope
 from turnout.shared.records import KeyRecord, TriggerRecord
 
@@ -63,7 +63,9 @@ class Call:
         return Envelope(
             event_id=event_id,
             run_id=ids.same_uuid(event_id, ids.RUN),
-            routing_key=trigger.route or self.routing_key,
+            routing_key=ordering.route(
+                trigger.route or self.routing_key, body, trigger.ordered_by, trigger.partitions
+            ),
             trigger_id=trigger.trigger_id,
             key_id=key.key_id,
             flow_id=trigger.flow_id,

@@ -181,14 +181,14 @@ class Control:
             await asyncio.sleep(_WORKERS_INTERVAL)
             try:
                 announced = {
-                    address
+                    served.address: served
                     for each in await Announcement.read_all(self._client)
-                    for address in each.flows
+                    for served in each.served
                 }
-                if announced <= known:
+                if announced.keys() <= known:
                     continue
                 added = await self._registry.register_flows(announced)
-                known |= announced
+                known |= announced.keys()
             except InvalidName as error:
                 logger.warning("a worker announces what is no flow", reason=str(error))
             except _TEMPORARY as error:

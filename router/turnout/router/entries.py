@@ -104,6 +104,8 @@ def _of_trigger(trigger: Trigger) -> dict[str, bytes]:
         max_body_bytes=limits.max_body_bytes,
         content_types=trigger.content_types,
         wait=trigger.wait,
+        ordered_by=trigger.ordered_by,
+        partitions=trigger.partitions,
     )
     entries = {}
     for routing_key in trigger.routing_keys:

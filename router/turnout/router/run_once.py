@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from turnout.router.depth import Depth
 from turnout.router.registry import Registry, Trigger
-from turnout.shared import block, envelope, ids, names
+from turnout.shared import block, envelope, ids, names, ordering
 from turnout.shared.announcement import Announcement
 from turnout.shared.block import Block
 from turnout.shared.envelope import Envelope
@@ -109,7 +109,12 @@ class RunOnce:
         announced = await Announcement.read_all(self._client)
         return Readiness(
             workers=sum(trigger.address in each.flows for each in announced),
-            waiting=await self._depth.of(names.flow_queue(trigger.group, trigger.flow)),
+            waiting=sum(
+                [
+                    await self._depth.of(queue)
+                    for queue in ordering.queues(trigger.group, trigger.flow, trigger.partitions)
+                ]
+            ),
             paused=None if flow.paused_at is None else flow.paused_reason or "no reason given",
         )
 
@@ -151,7 +156,12 @@ class RunOnce:
         return Envelope(
             event_id=event_id,
             run_id=ids.same_uuid(event_id, ids.RUN),
-            routing_key=trigger.route(trigger.routing_key),
+            routing_key=ordering.route(
+                trigger.route(trigger.routing_key),
+                call.body,
+                trigger.ordered_by,
+                trigger.partitions,
+            ),
             trigger_id=trigger.id,
             key_id="",
             flow_id=trigger.flow_id,

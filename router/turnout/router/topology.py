@@ -2,6 +2,7 @@
 
     turnout.triggers (direct) ── one binding per routing key ──▶ turnout.flow.<group>.<flow>
           └─ alternate exchange ──▶ turnout.unrouted
+          └─ of an ordered flow: <routing key>.p<k> ──▶ turnout.flow.<group>.<flow>.p<k>
     turnout.delay.<seconds> ──▶ queue of that name ── after its time ──▶ the flow's queue
     turnout.dead · turnout.unrouted · turnout.outcomes · turnout.archive ──▶ queues of those names
 
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from turnout.router.registry import Snapshot, Trigger
 from turnout.router.settings import RouterSettings
-from turnout.shared import names
+from turnout.shared import names, ordering
 
 #: How often a queue hands out a message again before it is dead-lettered.
 DELIVERY_LIMIT = 20
@@ -120,7 +121,9 @@ def of(snapshot: Snapshot, settings: RouterSettings) -> Topology:
         Queue(names.OUTCOMES, _stream(settings.archive_max_age, settings.outcomes_max_bytes)),
     ]
     flows = [
-        Queue(names.flow_queue(flow.group, flow.slug), _flow_arguments()) for flow in snapshot.flows
+        Queue(queue, _flow_arguments(ordered=flow.ordered_by is not None))
+        for flow in snapshot.flows
+        for queue in ordering.queues(flow.group, flow.slug, flow.partitions)
     ]
     return Topology(
         exchanges=frozenset(
@@ -140,11 +143,15 @@ def of(snapshot: Snapshot, settings: RouterSettings) -> Topology:
 
 
 def bindings_of(trigger: Trigger) -> list[Binding]:
-    """Return the bindings that lead from a trigger to the queue of its flow."""
-    queue = names.flow_queue(trigger.group, trigger.flow)
+    """Return the bindings that lead from a trigger to the queue, or the queues, of its flow."""
+    routes = [trigger.route(routing_key) for routing_key in trigger.routing_keys]
+    queues = ordering.queues(trigger.group, trigger.flow, trigger.partitions)
+    if trigger.partitions is None:
+        return [Binding(names.TRIGGERS, queues[0], route) for route in routes]
     return [
-        Binding(names.TRIGGERS, queue, trigger.route(routing_key))
-        for routing_key in trigger.routing_keys
+        Binding(names.TRIGGERS, queue, names.partition(route, number))
+        for route in routes
+        for number, queue in enumerate(queues)
     ]
 
 
@@ -153,12 +160,14 @@ def queues_named(found: Iterable[str]) -> frozenset[Queue]:
     return frozenset(Queue(name, {}) for name in found)
 
 
-def _flow_arguments() -> dict[str, Any]:
+def _flow_arguments(*, ordered: bool) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": names.DEAD,
         **_SAFELY,
+        # One worker at a time has a partition: nobody overtakes it.
+        **({"x-single-active-consumer": True} if ordered else {}),
     }
 
 

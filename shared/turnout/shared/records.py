@@ -75,6 +75,10 @@ class TriggerRecord(NamedTuple):
     """Until when such a routing key is good."""
     wait: bool = False
     """Whether a caller may wait for the result of the flow."""
+    ordered_by: str | None = None
+    """Where the key stands in the body, if runs of one key go one after the other."""
+    partitions: int | None = None
+    """How many queues the flow has then."""
 
     def encode(self) -> bytes:
         """Return the bytes of the cache entry."""

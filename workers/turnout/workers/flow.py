@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from turnout.shared import names
+from turnout.shared import names, ordering
 from turnout.shared.errors import FlowError, InvalidName
 from turnout.workers.context import Context
 from turnout.workers.event import Event
@@ -46,6 +46,10 @@ class Flow(NamedTuple):
     concurrency: int | None = None
     """How many runs may be in progress at once in one process; None: as the worker is set."""
     version: str = ""
+    ordered_by: str | None = None
+    """Where the key stands in the body, if runs of one key go one after the other."""
+    partitions: int | None = None
+    """How many queues it has then."""
 
     @property
     def address(self) -> str:
@@ -56,6 +60,11 @@ class Flow(NamedTuple):
     def queue(self) -> str:
         """The name of its queue."""
         return names.flow_queue(self.group, self.name)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The names of its queues: one, or one for each partition."""
+        return ordering.queues(self.group, self.name, self.partitions)
 
     def limit(self, default: int) -> int:
         """Return how many runs of it may be in progress at once in one process.
@@ -79,6 +88,8 @@ def flow(
     concurrency: int | None = None,
     version: str = "",
     executor: Literal["thread", "process"] = "thread",
+    ordered_by: str | None = None,
+    partitions: int | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function to be a flow. The function itself stays as it is, and can be called.
 
@@ -99,12 +110,19 @@ def flow(
         version: of the code, at most 64 characters without spaces; shown with each run.
         executor: where a `def` runs: in a "thread", or, if it computes for long, in a "process" of
             its own, so that it does not hold up the others.
+        ordered_by: where the key stands in the JSON body, for example "customer.id": events of one
+            key run strictly one after the other, those of other keys beside them. A failed attempt
+            is repeated in place, and its key waits for it.
+        partitions: of an ordered flow: into how many queues the keys are spread, which is also how
+            many worker processes can share it; 8 if nothing is said. Both are fixed when the flow
+            is registered.
 
     Raises:
         FlowError: the address, an option or the function cannot work; says which and why.
     """
     try:
         group, name = names.flow_address(address)
+        partitions = ordering.count(ordered_by, partitions)
     except InvalidName as error:
         raise FlowError(str(error)) from None
     if retries < 0:
@@ -139,6 +157,8 @@ def flow(
             timeout=timeout,
             concurrency=concurrency,
             version=version,
+            ordered_by=ordered_by,
+            partitions=partitions,
         )
         setattr(function, _MARK, declared)
         return function

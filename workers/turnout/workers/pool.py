@@ -241,7 +241,14 @@ class Pool:
             concurrency=self._settings.concurrency,
             busy=self._busy,
             served=tuple(
-                Served(each.flow.address, each.flow.version, each.limit, each.running)
+                Served(
+                    each.flow.address,
+                    each.flow.version,
+                    each.limit,
+                    each.running,
+                    each.flow.ordered_by,
+                    each.flow.partitions,
+                )
                 for each in self._processors
             ),
             supervisor=0 if parent.find() is None else os.getppid(),

@@ -1,7 +1,9 @@
 """`/flows`: what runs."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field
 
 from turnout.router import monitor
 from turnout.router.api.body import Answer, Body, Description, Listing, Name
@@ -20,6 +22,11 @@ class NewFlow(Body):
 
     slug: str
     name: Name | None = None
+    ordered_by: Annotated[str, Field(max_length=200)] | None = None
+    """Where the key stands in the body, for example "customer.id": events of one key run one after
+    the other, in the order in which they came. It cannot be changed later."""
+    partitions: int | None = None
+    """Of an ordered flow: how many workers can share it. It cannot be changed later."""
 
 
 class Pause(Body):
@@ -43,6 +50,8 @@ class FlowAnswer(Answer):
     slug: str
     name: str
     created_at: datetime
+    ordered_by: str | None
+    partitions: int | None
     paused: Paused | None
     state: State
     queued: int | None
@@ -64,6 +73,8 @@ class FlowAnswer(Answer):
             slug=flow.slug,
             name=flow.name,
             created_at=flow.created_at,
+            ordered_by=flow.ordered_by,
+            partitions=flow.partitions,
             paused=None
             if flow.paused_at is None
             else Paused(since=flow.paused_at, reason=flow.paused_reason or ""),
@@ -78,7 +89,7 @@ class FlowAnswer(Answer):
 @routes.post("/groups/{group}/flows")
 async def create(call: Call, group: Slug, body: NewFlow) -> Tagged[FlowAnswer]:
     """Register a flow of a group."""
-    flow = await call.registry.create_flow(group, body.slug, name=body.name)
+    flow = await call.registry.create_flow(group, **body.model_dump())
     await call.settle()
     return await _shown(call, flow)
 

@@ -25,11 +25,25 @@ Address = Annotated[str, typer.Argument(metavar="GROUP/FLOW", help="The flow's a
 def create(
     address: Address,
     name: Annotated[str | None, typer.Option(help="How people call it.")] = None,
+    ordered_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Events with the same value there run in order: customer.id."
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None, typer.Option(help="Of an ordered flow: how many workers can share it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register a flow of a group."""
     group, slug = flow_address(address)
-    flow = client.find().post("groups", group, "flows", body={"slug": slug, "name": name})
+    flow = client.find().post(
+        "groups",
+        group,
+        "flows",
+        body={"slug": slug, "name": name, "ordered_by": ordered_by, "partitions": partitions},
+    )
     show_json(flow) if json else _show(flow)
 
 
@@ -102,6 +116,11 @@ def _show(flow: Document) -> None:
             "name": flow["name"],
             "id": flow["id"],
             "created": moment(flow["created_at"]),
+            **(
+                {"ordered by": f"{flow['ordered_by']}, {flow['partitions']} partitions"}
+                if flow["ordered_by"]
+                else {}
+            ),
             "state": _state(flow),
             "queued": number(flow["queued"]) + _waiting(flow),
             "running": number(flow["running"]),

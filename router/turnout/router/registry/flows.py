@@ -1,6 +1,6 @@
 """Flows: what runs, addressed "group/flow"."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
 from turnout.router.registry.change import Change
-from turnout.router.registry.errors import Conflict, NotFound
+from turnout.router.registry.errors import Conflict, Invalid, NotFound
 from turnout.router.registry.groups import Groups, find_group, legal_slug
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import insert, now
-from turnout.shared import ids, names
+from turnout.shared import ids, names, ordering
+from turnout.shared.announcement import Served
+from turnout.shared.errors import InvalidName
 
 _FLOWS = select(
     models.Flow.id,
@@ -65,15 +67,35 @@ class Flow:
 class Flows(Groups):
     """The verbs of flows, on top of those of groups."""
 
-    async def create_flow(self, group: str, slug: str, *, name: str | None = None) -> Flow:
+    async def create_flow(
+        self,
+        group: str,
+        slug: str,
+        *,
+        name: str | None = None,
+        ordered_by: str | None = None,
+        partitions: int | None = None,
+    ) -> Flow:
         """Register a flow; without a name it is called like its slug.
+
+        Args:
+            group: the slug of its group.
+            slug: its own.
+            name: how people call it.
+            ordered_by: where the key stands in the body, if runs of one key are to go one after
+                the other. It and the number of partitions never change.
+            partitions: how many queues it has then.
 
         Raises:
             Conflict: the group has one with this slug.
-            Invalid: the slug is not legal.
+            Invalid: the slug or the order is not legal.
             NotFound: there is no such group.
         """
         legal_slug(slug)
+        try:
+            partitions = ordering.count(ordered_by, partitions)
+        except InvalidName as error:
+            raise Invalid("ordered_by", str(error)) from None
         async with self._changing() as change:
             owner = await find_group(change.connection, group)
             flow = Flow(
@@ -83,6 +105,8 @@ class Flows(Groups):
                 slug=slug,
                 name=name or slug,
                 created_at=now(),
+                ordered_by=ordered_by,
+                partitions=partitions,
             )
             await insert(
                 change.connection,
@@ -93,15 +117,17 @@ class Flows(Groups):
                 slug=flow.slug,
                 name=flow.name,
                 created_at=flow.created_at,
+                ordered_by=flow.ordered_by,
+                partitions=flow.partitions,
             )
             await change.record("flow.create", before=None, after=flow)
         return flow
 
-    async def register_flows(self, addresses: Iterable[str]) -> list[Flow]:
+    async def register_flows(self, announced: Mapping[str, Served]) -> list[Flow]:
         """Register those flows, and their groups, that are not yet registered.
 
         Args:
-            addresses: "group/flow", as running workers announce them.
+            announced: flows as running workers announce them, by address.
 
         Returns:
             The flows that are new.
@@ -109,7 +135,7 @@ class Flows(Groups):
         Raises:
             InvalidName: an address is not legal; nothing was registered.
         """
-        wanted = {address: names.flow_address(address) for address in addresses}
+        wanted = {address: names.flow_address(address) for address in announced}
         known = {flow.address for flow in await self.list_flows()}
         registered = []
         for address in sorted(wanted.keys() - known):
@@ -117,7 +143,13 @@ class Flows(Groups):
             with suppress(Conflict):
                 await self.create_group(group)
             with suppress(Conflict):
-                registered.append(await self.create_flow(group, slug))
+                flow = await self.create_flow(
+                    group,
+                    slug,
+                    ordered_by=announced[address].ordered_by,
+                    partitions=announced[address].partitions,
+                )
+                registered.append(flow)
         return registered
 
     async def list_flows(

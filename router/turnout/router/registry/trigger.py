@@ -44,6 +44,8 @@ _TRIGGERS = (
         models.Trigger.burst,
         models.Trigger.max_body_bytes,
         models.Group.max_body_bytes.label("group_max_body_bytes"),
+        models.Flow.ordered_by,
+        models.Flow.partitions,
     )
     .join(models.Flow, models.Trigger.flow_id == models.Flow.id)
     .join(models.Group, models.Flow.group_id == models.Group.id)
@@ -103,6 +105,9 @@ class Trigger:
     limits: Limits
     group_limits: Limits
     """What holds where its own limits are not set."""
+    ordered_by: str | None
+    """Where the key stands in the body, if its flow is ordered."""
+    partitions: int | None
 
     @property
     def address(self) -> str:
