@@ -90,7 +90,10 @@ class Stage:
 
     async def publish_bytes(self, address: str, body: bytes) -> None:
         """Put any message into the queue of a flow."""
-        queue = names.flow_queue(*names.flow_address(address))
+        await self.publish_to(names.flow_queue(*names.flow_address(address)), body)
+
+    async def publish_to(self, queue: str, body: bytes) -> None:
+        """Put any message into a queue."""
         assert await self._publisher.publish("", queue, body, kind="test") == ACCEPTED
 
     async def delete(self, address: str) -> None:
@@ -184,7 +187,7 @@ def effects(tmp_path: Path) -> Callable[[], list[str]]:
 def start_worker(tmp_path: Path, amqp_url: str, redis_url: str) -> Iterator[StartWorker]:
     with ExitStack() as stack:
 
-        def start(text: str, *arguments: str, **environment: str) -> Command:
+        def start(text: str, *arguments: str, name: str = "worker", **environment: str) -> Command:
             module = tmp_path / "flows_of_this_test.py"
             module.write_text(PREAMBLE + text)
             command = Command(
@@ -196,7 +199,7 @@ def start_worker(tmp_path: Path, amqp_url: str, redis_url: str) -> Iterator[Star
                     **environment,
                 },
                 directory=tmp_path,
-                name="worker",
+                name=name,
             )
             return stack.enter_context(command)
 

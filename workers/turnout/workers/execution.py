@@ -45,6 +45,9 @@ UNREADABLE = "turnout.unreadable"
 
 _MOST_ERROR = 500
 
+#: Seconds between two attempts of an ordered flow at most.
+_LONGEST_IN_PLACE = 60
+
 #: Seconds that a lease lasts beyond the longest attempt, and that a twin waits.
 _LEASE = 60.0
 _TWIN_WAITS = 5
@@ -91,7 +94,7 @@ class Execution:
     async def attempt(self, run: Run) -> End:
         """Call the flow, unless something stands against it."""
         try:
-            envelope = run.envelope = Envelope.decode(run.delivery.body)
+            envelope = run.envelope = run.envelope or Envelope.decode(run.delivery.body)
         except InvalidEnvelope as error:
             return Unreadable(str(error))
         reason = self._worker.notices.cancelled(self._flow.address, envelope.run_id)
@@ -124,6 +127,34 @@ class Execution:
         """Wait for what the executor has to end, such as threads that were abandoned."""
         await self._executor.close()
 
+    def again(self, run: Run, end: End) -> float | None:
+        """Tell after how many seconds an ordered flow tries again in place; None: not at all.
+
+        Its partition waits meanwhile, so the delay is short; and all attempts have to be over
+        before the broker would start the run elsewhere.
+        """
+        envelope = run.envelope
+        if not self._flow.partitions or envelope is None or not isinstance(end, Failure):
+            return None
+        decision = decide(self._flow, envelope.attempt, envelope.kind, end)
+        if isinstance(decision, Bury):
+            return None
+        delay = min(decision.seconds, _LONGEST_IN_PLACE)
+        now = time.time_ns()
+        if (now - run.taken_at) / 1e9 + delay + (self._flow.timeout or 0.0) > self._longest:
+            return None
+        report = self._report(run, envelope, now)._replace(
+            state=outcome.RETRYING,
+            error=end.error,
+            traceback=end.traceback,
+            logs=end.logs,
+            delay=delay,
+        )
+        logger.warning("attempt failed", **_told(report), error=end.error, next_in=delay)
+        self._worker.reports.mention([outcome.pack(report)])
+        run.envelope = envelope._replace(attempt=envelope.attempt + 1)
+        return delay
+
     async def settle(self, run: Run, end: End) -> None:
         """Publish what follows from an attempt, and pack its outcome.
 
@@ -137,19 +168,7 @@ class Execution:
             logger.warning("message is no envelope", flow=self._flow.address, error=error)
             await self._bury(run, UNREADABLE, "no envelope", error)
             return
-        report = Outcome(
-            state=outcome.SUCCEEDED,
-            event_id=envelope.event_id,
-            run_id=envelope.run_id,
-            attempt=envelope.attempt,
-            group=envelope.group,
-            flow=envelope.flow,
-            worker_id=self._worker.id,
-            started_at=run.started_at or ended_at,
-            ended_at=ended_at,
-            version=self._flow.version,
-            redelivered=run.delivery.redelivered,
-        )
+        report = self._report(run, envelope, ended_at)
         if isinstance(end, Success):
             report = _with_result(report, end)
             if _has_twins(envelope):
@@ -167,6 +186,21 @@ class Execution:
         run.packed = outcome.pack(report)
         if envelope.reply_to is not None:
             self._worker.answers.tell(envelope.reply_to, report)
+
+    def _report(self, run: Run, envelope: Envelope, ended_at: int) -> Outcome:
+        return Outcome(
+            state=outcome.SUCCEEDED,
+            event_id=envelope.event_id,
+            run_id=envelope.run_id,
+            attempt=envelope.attempt,
+            group=envelope.group,
+            flow=envelope.flow,
+            worker_id=self._worker.id,
+            started_at=run.started_at or ended_at,
+            ended_at=ended_at,
+            version=self._flow.version,
+            redelivered=run.delivery.redelivered,
+        )
 
     async def _claim(self, envelope: Envelope) -> Skipped | None:
         """Claim the idempotency key of an event; tell if it is not to run, or not now."""
@@ -195,6 +229,8 @@ class Execution:
         )
         told = {**_told(report), "error": report.error, "exception": report.traceback}
         decision = decide(self._flow, envelope.attempt, envelope.kind, failure)
+        if self._flow.partitions and not isinstance(decision, Bury):
+            decision = Bury("there is no time left for another attempt in place")
         if isinstance(decision, Bury):
             logger.error("run is dead", **told)
             await self._bury(run, TYPE, decision.reason, failure.error)
@@ -235,7 +271,7 @@ class Execution:
         while True:
             await run.ours()
             confirm = await self._worker.publisher.publish(
-                exchange, self._flow.queue, body, kind=kind, headers=headers
+                exchange, run.consumer.queue, body, kind=kind, headers=headers
             )
             if confirm.verdict is Verdict.ACCEPTED:
                 return

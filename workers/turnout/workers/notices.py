@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from turnout.shared import cache, log, names
-from turnout.shared.errors import InvalidRecord
-from turnout.shared.notices import Cancelled
+from turnout.shared.errors import FlowError, InvalidRecord
+from turnout.shared.notices import Cancelled, FlowRecord
+from turnout.workers.flow import Flow
 
 logger = log.get(__name__)
 
@@ -38,6 +39,23 @@ class Notices:
         self._flows = tuple(flows)
         self._paused: frozenset[str] = frozenset()
         self._cancelled: dict[str, Cancelled] = {}
+        self._registered: dict[str, FlowRecord] = {}
+
+    def check(self, flow: Flow) -> None:
+        """Make sure that a flow is declared as it is registered, as far as that is known.
+
+        Raises:
+            FlowError: its order is another one, and serving it would break the one that there is.
+        """
+        found = self._registered.get(flow.address)
+        if found is None or found[:2] == (flow.ordered_by, flow.partitions):
+            return
+        raise FlowError(
+            f"it is registered with ordered_by={found.ordered_by!r}, "
+            f"partitions={found.partitions!r}, and declared with ordered_by={flow.ordered_by!r}, "
+            f"partitions={flow.partitions!r}: both are fixed at registration, so declare it like "
+            "that, or give it another name"
+        )
 
     def is_paused(self, flow: str) -> bool:
         """Tell whether no run of a flow may start."""
@@ -66,11 +84,17 @@ class Notices:
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.get(names.AUTH_EPOCH)
             pipe.hkeys(names.PAUSED)
+            pipe.hmget(names.FLOWS, self._flows)
             for flow in self._flows:
                 pipe.hgetall(names.cancelled(flow))
-            epoch, paused, *cancelled = await pipe.execute()
+            epoch, paused, registered, *cancelled = await pipe.execute()
         if epoch is None:
             return
+        self._registered = {
+            flow: FlowRecord.decode(record)
+            for flow, record in zip(self._flows, registered, strict=True)
+            if record
+        }
         self._paused = frozenset(each.decode() for each in paused)
         self._cancelled = {
             flow: Cancelled(fields)

@@ -17,7 +17,7 @@ from turnout.shared.amqp import Link
 from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
 from turnout.shared.batch import Batch
-from turnout.shared.errors import BrokerError, ChannelRefused
+from turnout.shared.errors import BrokerError, ChannelRefused, FlowError
 from turnout.shared.publisher import Publisher
 from turnout.workers import prefetch
 from turnout.workers.answers import Answers
@@ -26,6 +26,7 @@ from turnout.workers.flow import Flow
 from turnout.workers.metrics import Metrics
 from turnout.workers.notices import Notices
 from turnout.workers.once import Marks
+from turnout.workers.partition import Partition
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
 from turnout.workers.resources import Resources
@@ -153,28 +154,32 @@ class Pool:
         try:
             async with asyncio.TaskGroup() as group:
                 for each in self._processors:
-                    group.create_task(self._consume(link, each), name=each.flow.address)
+                    for queue in each.flow.queues:
+                        group.create_task(self._consume(link, each, queue), name=queue)
             await asyncio.wait([link.closed])  # cancelled, this leaves the future as it is
             raise link.closed.result()
         finally:
             await link.close()
 
-    async def _consume(self, link: Link, processor: Processor) -> None:
-        """Consume for one flow until the connection is gone, waiting for its queue if need be."""
+    async def _consume(self, link: Link, processor: Processor, queue: str) -> None:
+        """Consume a queue of a flow until the connection is gone, and wait for it if need be."""
         address = processor.flow.address
         await self._notices.looked.wait()
         backoff = Backoff(first=0.2)
         last, times = "", 0
+        reason: BrokerError | FlowError
         while not (link.closed.done() or self._stopping):
-            consumer = Consumer(processor.flow.queue, processor.take, processor.lost)
+            kind = Partition if processor.flow.partitions else Consumer
+            consumer = kind(queue, processor.take, processor.lost)
             self._consumers.add(consumer)
             try:
+                self._notices.check(processor.flow)
                 await consumer.start(link, 0 if self._notices.is_paused(address) else 1)
                 logger.info("flow is served", flow=address)
                 last, times = "", 0
                 backoff.reset()
                 reason = await self._keep_limited(consumer, processor)
-            except BrokerError as error:
+            except (BrokerError, FlowError) as error:
                 reason = error
             # After the queue's deletion the channel stays: runs in progress acknowledge on it.
             self._consumers.discard(consumer)
@@ -265,11 +270,11 @@ async def _stop(consumer: Consumer) -> None:
         await consumer.stop()
 
 
-def _is_missing(reason: BrokerError) -> bool:
+def _is_missing(reason: BrokerError | FlowError) -> bool:
     return isinstance(reason, ChannelRefused) and reason.code == 404
 
 
-def _explain(reason: BrokerError, address: str) -> str:
+def _explain(reason: BrokerError | FlowError, address: str) -> str:
     if _is_missing(reason):
         return (
             "it is not registered yet; waiting for `turnout flow create "

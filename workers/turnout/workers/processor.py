@@ -113,7 +113,10 @@ class Processor:
         self._waiting = deque(each for each in self._waiting if each.consumer is not consumer)
         for run in [each for each in self._runs if each.consumer is consumer]:
             self._settled(run)
-            self._orphans.add(run)
+            if not self.flow.partitions:
+                self._orphans.add(run)
+            elif run.task is not None:
+                run.task.cancel()  # another worker has the partition now: nobody overtakes it
 
     def look_after(self) -> None:
         """Tell which runs have started, and end those that the broker would start elsewhere."""
@@ -134,7 +137,9 @@ class Processor:
             self.give_back()
 
     def prefetch(self) -> int:
-        """Choose how many deliveries may be here; see `prefetch`."""
+        """Choose how many deliveries may be here; see `prefetch`. Of a partition, one."""
+        if self.flow.partitions:
+            return 1
         if self._is_careful:
             return 1
         oldest = next(iter(self._executing), None)
@@ -152,6 +157,9 @@ class Processor:
         try:
             try:
                 end = await self._execution.attempt(run)
+                while (delay := self._execution.again(run, end)) is not None:
+                    await asyncio.sleep(delay)
+                    end = await self._execution.attempt(run)
             finally:
                 self._leave(run)
             await self._execution.settle(run, end)
