@@ -84,4 +84,5 @@ def test_the_page_names_every_option_of_a_flow() -> None:
 
 def test_the_flows_of_the_page_are_declared(page: ModuleType) -> None:
     found = [each for value in vars(page).values() if (each := declared(value)) is not None]
-    assert [each.address for each in found] == ["sales/update-lead", "sales/welcome"]
+    names = ["update-lead", "sync-customer", "welcome"]
+    assert [each.address for each in found] == [f"sales/{name}" for name in names]

@@ -25,3 +25,9 @@ def test_delays_grow_by_about_half_from_a_second_to_an_hour() -> None:
     assert names.DELAYS[-1] == 3600
     steps = [after / before for before, after in zip(names.DELAYS, names.DELAYS[1:], strict=False)]
     assert all(1.3 <= step <= 2 for step in steps)
+
+
+def test_a_queue_gets_the_number_of_a_routing_key_that_has_one() -> None:
+    queue = names.flow_queue("crm", "leads")
+    assert names.same_partition(queue, names.partition("r" * 24, 13)) == queue + ".p13"
+    assert names.same_partition(queue, "r" * 24) == queue

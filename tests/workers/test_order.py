@@ -34,7 +34,7 @@ async def ordered(event: Event) -> None:
 
 
 async def declare(stage: Stage) -> None:
-    await stage.declare(topology.of(Snapshot((ORDERED,), (), ()), load(RouterSettings)))
+    await stage.declare(topology.of(Snapshot(1, (ORDERED,), (), ()), load(RouterSettings)))
 
 
 async def send(stage: Stage, key: str, number: int, **more: object) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from turnout.shared.errors import InvalidName
 
+_PARTITION = re.compile(r"\.p[0-9]+\Z")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 # Exchanges. All but TRIGGERS are fanouts to the queue of the same name.
@@ -82,6 +83,12 @@ def flow_queue(group: str, flow: str) -> str:
 def partition(name: str, number: int) -> str:
     """Name one part of the queue, or of the routing key, of an ordered flow."""
     return f"{name}.p{number}"
+
+
+def same_partition(name: str, other: str) -> str:
+    """Name the part of a queue that is numbered like another name, if that has a number."""
+    match = _PARTITION.search(other)
+    return name if match is None else name + match[0]
 
 
 def flow_of(queue: str) -> str | None:

@@ -294,7 +294,10 @@ class Runner:
         return (event.group, event.flow) if target is None else names.flow_address(target)
 
     def _queue(self, event: Envelope) -> str:
-        return names.flow_queue(*self._address(event))
+        queue = names.flow_queue(*self._address(event))
+        # An event of an ordered flow goes where it went before.
+        target = self._replay.target
+        return queue if target is not None else names.same_partition(queue, event.routing_key)
 
 
 def _decoded(body: bytes) -> Envelope | None:
