@@ -102,9 +102,10 @@ def flow(
         retries: how many further attempts follow a failed first one.
         backoff: seconds; the greatest delay before the second attempt, doubled with each further
             one. The delay is drawn at random below it, and is from 1 second to 1 hour.
-        timeout: seconds after which an attempt has failed; None: never. An `async def` is
-            cancelled then, and a process killed. A thread cannot be stopped: it is abandoned, and
-            may still be at work when the next attempt runs.
+        timeout: seconds after which an attempt has failed; None: when nine tenths of
+            TURNOUT_DELIVERY_TIMEOUT are over. An `async def` is cancelled then, and a process
+            killed. A thread cannot be stopped: it is abandoned, and may still be at work when the
+            next attempt runs.
         concurrency: how many runs may be in progress at once in one worker process; None: as many
             as the worker is told, but at most 32 in threads, and in processes one for each core.
         version: of the code, at most 64 characters without spaces; shown with each run.
