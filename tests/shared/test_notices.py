@@ -10,7 +10,7 @@ RUN, OTHER = (f"run_{moment:012x}7{0:019x}" for moment in (1000, 2000))
 
 
 def test_what_is_written_is_read() -> None:
-    for record in (FlowRecord(), FlowRecord("customer.id", 8, 3)):
+    for record in (FlowRecord(), FlowRecord("customer.id", 8)):
         assert FlowRecord.decode(record.encode()) == record
     pause = Pause("the API is down", 1.5)
     assert Pause.decode(pause.encode()) == pause

@@ -106,8 +106,6 @@ class Flow(Base):
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: Mapped[int | None]
     """How many queues an ordered flow has."""
-    run_limit: Mapped[int | None]
-    """How many runs may be in progress at once, over all workers."""
 
 
 class Cancellation(Base):

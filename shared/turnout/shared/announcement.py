@@ -31,8 +31,6 @@ class Served(NamedTuple):
     ordered_by: str | None = None
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
-    limit: int | None = None
-    """How many runs may be in progress at once over all workers, if its author says so."""
 
 
 class Announcement(NamedTuple):

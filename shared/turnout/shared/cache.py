@@ -1,5 +1,7 @@
 """The connection to Redis, with limits that fit somebody who waits."""
 
+from typing import Any
+
 import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -22,27 +24,27 @@ def connect(url: str, *, timeout: float = 0.5, connections: int = 32) -> Redis:
         timeout: seconds for connecting, and for the answer to one command.
         connections: how many are open at most; further callers wait for one.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        protocol=3,
+    options = _options(timeout, connections)
+    return Redis.from_pool(
+        BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **options)
     )
-    return Redis.from_pool(pool)
 
 
 def connect_blocking(url: str, *, timeout: float = 0.5, connections: int = 32) -> redis.Redis:
     """Make the same for threads: each call returns with the answer."""
-    pool = redis.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=redis.retry.Retry(NoBackoff(), 0),
-        protocol=3,
+    options = _options(timeout, connections)
+    return redis.Redis.from_pool(
+        redis.BlockingConnectionPool.from_url(
+            url, retry=redis.retry.Retry(NoBackoff(), 0), **options
+        )
     )
-    return redis.Redis.from_pool(pool)
+
+
+def _options(timeout: float, connections: int) -> dict[str, Any]:
+    return {
+        "max_connections": connections,
+        "timeout": timeout,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "protocol": 3,
+    }

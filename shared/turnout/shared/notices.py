@@ -29,8 +29,6 @@ class FlowRecord(NamedTuple):
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
     """How many queues it has, if it is ordered."""
-    limit: int | None = None
-    """How many runs may be in progress at once, over all workers."""
 
     def encode(self) -> bytes:
         """Return the bytes of the field."""

@@ -2,7 +2,7 @@
 
                      ┌──────────── lost, or the channel closed ◀───────────┐
                      ▼                                                     │
-    start() ──▶ connecting ──channel in confirm mode──▶ ready ⇄ blocked ───┤
+    start() ──▶ connecting ──confirm mode, settled──▶ ready ⇄ blocked ─────┤
                      │                                                     │
                      └──────────────── close() ──▶ closed ◀────────────────┘
 

@@ -72,7 +72,7 @@ def ready() -> None:
     """Tell the supervisor, if there is one, that this process does its work.
 
     From here on the garbage collector looks at what is new, and less often: what a call or run
-    needs is freed without it, and looking for more cost ingress a twentieth of its time.
+    needs is freed without it.
     """
     gc.collect()
     gc.freeze()

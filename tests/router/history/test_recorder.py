@@ -110,15 +110,17 @@ async def test_a_batch_that_fails_half_way_leaves_nothing_behind(
     database: Database, writer: Writer, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = module._move
+    failed = asyncio.Event()
 
     async def fail(connection: object, stream: str, *_: object) -> None:
         if stream == names.OUTCOMES:
+            failed.set()
             raise module.Superseded("a test")
 
     monkeypatch.setattr(module, "_move", fail)
     events = await write(writer, 50)
     async with recording():
-        await asyncio.sleep(0.5)
+        await eventually(failed.is_set)
         assert await states(database) == {}
         monkeypatch.setattr(module, "_move", real)
         await recorded(database, all_ended(events))

@@ -261,8 +261,8 @@ class Execution:
     ) -> None:
         """Publish, while the delivery is ours, until the broker has confirmed it.
 
-        The routing key is always the name of the flow's queue: a bucket sends its messages there,
-        and a dead letter shows by it where it came from.
+        The routing key is always the name of the queue that it came from: a bucket sends its
+        messages back there, and a dead letter shows it.
 
         Raises:
             Abandoned: the delivery is not ours any more.

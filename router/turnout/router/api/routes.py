@@ -14,7 +14,17 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Generic,
+    NamedTuple,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import TypeAdapter
 
@@ -146,96 +156,60 @@ class Endpoint:
         return frozenset(found)
 
 
+class Options(TypedDict, total=False):
+    """What an endpoint is declared with besides its method and path."""
+
+    status: int
+    """Of the answer, if all goes well."""
+    role: Role | None
+    """What a token needs; None: nobody needs a token, and the path is all of it."""
+    filtered: bool
+    """The handler keeps to `Call.groups`: needed where no part of the path tells the group, or else
+    a token that is limited to groups is refused."""
+    refuses: tuple[int, ...]
+    """Statuses that the handler has of its own."""
+
+
 class Routes:
     """The endpoints of one noun."""
 
     def __init__(self) -> None:
         self.endpoints: list[Endpoint] = []
 
-    def get(
-        self,
-        path: str,
-        *,
-        role: Role | None = "viewer",
-        filtered: bool = False,
-        refuses: tuple[int, ...] = (),
-    ) -> Callable[[_Handler], _Handler]:
-        """Declare an endpoint that shows something.
+    def get(self, path: str, **options: Unpack[Options]) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that shows something; `path` is below `/api/v1`."""
+        return self._declare("GET", path, {"role": "viewer", "refuses": (), **options})
 
-        Args:
-            path: below `/api/v1`; of an open endpoint, all of it.
-            role: what a token needs; None: nobody needs a token.
-            filtered: the handler keeps to `Call.groups`: needed where no part of the path tells
-                the group, or else a token that is limited to groups is refused.
-            refuses: statuses that the handler has of its own.
-        """
-        return self._declare("GET", path, role=role, filtered=filtered, status=200, refuses=refuses)
+    def post(self, path: str, **options: Unpack[Options]) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that makes or does something."""
+        return self._declare("POST", path, {"status": 201, **options})
 
-    def post(
-        self,
-        path: str,
-        *,
-        status: int = 201,
-        role: Role = "operator",
-        filtered: bool = False,
-        refuses: tuple[int, ...] = (409,),
-    ) -> Callable[[_Handler], _Handler]:
-        """Declare an endpoint that makes or does something: see `get`."""
-        return self._declare(
-            "POST", path, role=role, filtered=filtered, status=status, refuses=refuses
-        )
+    def patch(self, path: str, **options: Unpack[Options]) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that changes something."""
+        return self._declare("PATCH", path, options)
 
-    def patch(
-        self,
-        path: str,
-        *,
-        role: Role = "operator",
-        filtered: bool = False,
-        refuses: tuple[int, ...] = (409,),
-    ) -> Callable[[_Handler], _Handler]:
-        """Declare an endpoint that changes something: see `get`."""
-        return self._declare(
-            "PATCH", path, role=role, filtered=filtered, status=200, refuses=refuses
-        )
+    def put(self, path: str, **options: Unpack[Options]) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that sets something."""
+        return self._declare("PUT", path, options)
 
-    def put(
-        self,
-        path: str,
-        *,
-        role: Role = "operator",
-        filtered: bool = False,
-        refuses: tuple[int, ...] = (409,),
-    ) -> Callable[[_Handler], _Handler]:
-        """Declare an endpoint that sets something: see `get`."""
-        return self._declare("PUT", path, role=role, filtered=filtered, status=200, refuses=refuses)
+    def delete(self, path: str, **options: Unpack[Options]) -> Callable[[_Handler], _Handler]:
+        """Declare an endpoint that takes something away."""
+        return self._declare("DELETE", path, {"status": 204, **options})
 
-    def delete(
-        self,
-        path: str,
-        *,
-        role: Role = "operator",
-        filtered: bool = False,
-        refuses: tuple[int, ...] = (409,),
-    ) -> Callable[[_Handler], _Handler]:
-        """Declare an endpoint that takes something away: see `get`."""
-        return self._declare(
-            "DELETE", path, role=role, filtered=filtered, status=204, refuses=refuses
-        )
+    def _declare(self, method: str, path: str, options: Options) -> Callable[[_Handler], _Handler]:
+        role = options.get("role", "operator")
 
-    def _declare(
-        self,
-        method: str,
-        path: str,
-        *,
-        role: Role | None,
-        filtered: bool,
-        status: int,
-        refuses: tuple[int, ...],
-    ) -> Callable[[_Handler], _Handler]:
         def declare(handler: _Handler) -> _Handler:
-            full = path if role is None else PREFIX + path
             self.endpoints.append(
-                Endpoint(method, full, handler, role, filtered, status, frozenset(refuses))
+                Endpoint(
+                    method=method,
+                    path=path if role is None else PREFIX + path,
+                    handler=handler,
+                    role=role,
+                    filtered=options.get("filtered", False),
+                    status=options.get("status", 200),
+                    refuses=frozenset(options.get("refuses", (409,))),
+                )
             )
             return handler
 

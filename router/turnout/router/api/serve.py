@@ -1,7 +1,7 @@
 """Serving an endpoint: all that is checked before its handler runs, and the answer after it.
 
 token (401) → role (403) → path (400) → group (404) → query (422) → body (400, 413, 415, 422)
-→ Idempotency-Key → handler → answer, with its tag
+→ handler → answer, with its tag
 """
 
 from typing import Any

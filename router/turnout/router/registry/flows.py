@@ -29,7 +29,6 @@ _FLOWS = select(
     models.Flow.paused_reason,
     models.Flow.ordered_by,
     models.Flow.partitions,
-    models.Flow.run_limit,
 ).join(models.Group)
 _ORDER = (models.Group.slug, models.Flow.slug)
 
@@ -50,8 +49,6 @@ class Flow:
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
     """How many queues it has, if it is ordered; else it has one."""
-    run_limit: int | None = None
-    """How many runs may be in progress at once, over all workers; None: any number."""
 
     @property
     def address(self) -> str:
@@ -213,9 +210,7 @@ async def _set(change: Change, verb: str, before: Flow, flow: Flow) -> Flow:
     await change.connection.execute(
         update(models.Flow)
         .where(models.Flow.id == flow.id)
-        .values(
-            paused_at=flow.paused_at, paused_reason=flow.paused_reason, run_limit=flow.run_limit
-        )
+        .values(paused_at=flow.paused_at, paused_reason=flow.paused_reason)
     )
     await change.record(verb, before=before, after=flow)
     return flow

@@ -1,4 +1,4 @@
-"""How flows run: paused, ordered, limited; and which of their runs are cancelled."""
+"""How flows run: paused, ordered; and which of their runs are cancelled."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,6 @@ def upgrade() -> None:
     op.add_column("flows", sa.Column("paused_reason", sa.String(500), nullable=True))
     op.add_column("flows", sa.Column("ordered_by", sa.String(200), nullable=True))
     op.add_column("flows", sa.Column("partitions", sa.Integer(), nullable=True))
-    op.add_column("flows", sa.Column("run_limit", sa.Integer(), nullable=True))
     op.create_table(
         "cancellations",
         sa.Column("flow_id", sa.String(36), nullable=False),
@@ -30,5 +29,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them, and what was set with them."""
     op.drop_table("cancellations")
-    for column in ("paused_at", "paused_reason", "ordered_by", "partitions", "run_limit"):
+    for column in ("paused_at", "paused_reason", "ordered_by", "partitions"):
         op.drop_column("flows", column)
