@@ -38,7 +38,14 @@ async def _path(admin: Admin, endpoint: Endpoint, group: str) -> str:
     (key,) = await admin.registry.list_keys(group)
     (trigger,) = await admin.registry.list_flow_triggers(group, "update")
     parts = {"group": group, "flow": "update", "key_id": key.id, "trigger_id": trigger.id}
-    return admin.url + endpoint.path.format_map({**parts, "token_id": ids.new(ids.TOKEN)})
+    unknown = {
+        "token_id": ids.new(ids.TOKEN),
+        "event_id": ids.new(ids.EVENT),
+        "run_id": ids.new(ids.RUN),
+        "letter_id": ids.new(ids.RUN),
+        "replay_id": ids.new(ids.REPLAY),
+    }
+    return admin.url + endpoint.path.format_map({**parts, **unknown})
 
 
 async def test_a_token_of_another_group_reaches_nothing(crm: Admin) -> None:

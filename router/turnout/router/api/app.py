@@ -60,7 +60,8 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
     for noun in (
         *(health, openapi, groups, flows, cancellations, keys, overlaps, activity, triggers),
-        *(run_once, workers, usage, refusals, topology, tokens, audit),
+        *(run_once, workers, usage, refusals, events, runs, history, unrouted),
+        *(topology, tokens, audit),
     )
     for endpoint in noun.routes.endpoints
 )
@@ -103,6 +104,6 @@ def make_app(
     app[DOCUMENT] = document(ENDPOINTS)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, partial(serve, endpoint))
-    for noun in (dead, unrouted, replays, events, runs, history):
+    for noun in (dead, replays):
         app.add_routes(noun.routes)  # not declared yet: see `auth.require_token`
     return app

@@ -1,37 +1,37 @@
 """`/events`: accepted calls, and what happened to each."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Self
 
-from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, answer, read
-from turnout.router.api.control import HISTORY, REGISTRY
+from turnout.router.api.body import Answer, Body, Description, Listing
+from turnout.router.api.call import Call
+from turnout.router.api.content import Bytes, Lines
+from turnout.router.api.control import HISTORY
 from turnout.router.api.history import (
     HistoryQuery,
-    PageQuery,
+    NewestQuery,
     RunAnswer,
     State,
     directory_of,
     filter_of,
     moment,
+    newest,
 )
+from turnout.router.api.params import EventId
 from turnout.router.api.problem import Problem
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import KeyName, TriggerName
-from turnout.router.history.lookup import PayloadGone
+from turnout.router.history.lookup import PayloadGone, Scanned
 from turnout.router.history.search import Record
 from turnout.router.history.where import Where
 from turnout.router.registry import Directory
-from turnout.shared import ids, log
 from turnout.shared.envelope import Envelope
-from turnout.shared.errors import TurnoutError
 
-_log = log.get(__name__)
-
-routes = web.RouteTableDef()
+routes = Routes()
 
 _Condition = Annotated[str, Field(max_length=1000)]
 
@@ -45,6 +45,8 @@ class SearchQuery(HistoryQuery):
     """`path.to.field=value`."""
     text: _Condition | None = None
     """What occurs in the body."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    """After how many the search ends."""
 
 
 class EventAnswer(Answer):
@@ -95,6 +97,26 @@ class EventItem(EventAnswer):
         return cls.model_validate(
             EventAnswer.of(row.event_id, row).model_dump()
             | {name: value for name, value in run.model_dump().items() if name in names}
+        )
+
+
+class ScanAnswer(Answer):
+    """How far a search has come."""
+
+    scanned: int
+    """How many events were looked at so far."""
+    share: float
+    """Of the archive, as far as it is wanted: 0 to 1."""
+    found: list[EventItem]
+    """Since the line before."""
+
+    @classmethod
+    def of(cls, scanned: Scanned, directory: Directory) -> Self:
+        """Show it."""
+        return cls(
+            scanned=scanned.events,
+            share=scanned.share,
+            found=[EventItem.listed(each, directory) for each in scanned.found],
         )
 
 
@@ -170,116 +192,91 @@ class PayloadAnswer(Answer):
 class Erase(Body):
     """Why an event is erased."""
 
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Description
 
 
-@routes.get("/api/v1/events")
-async def newest(request: web.Request) -> web.Response:
-    """List events, the newest first; the next page begins `before` the last one of this."""
-    query = path.query(request, PageQuery)
-    wanted = await filter_of(query, request.app[REGISTRY], replays=False)
-    before = query.before and ids.same_uuid(query.before, ids.RUN)
-    found = await request.app[HISTORY].newest(wanted, before=before, limit=query.limit)
-    directory = await directory_of(request)
-    return answer(Items(items=[EventItem.listed(each, directory) for each in found]))
+@routes.get("/events", filtered=True, refuses=(404,))
+async def list_all(call: Call, query: NewestQuery) -> Listing[EventItem]:
+    """List events, newest first."""
+    found, following = await newest(call, query, replays=False)
+    directory = await directory_of(call)
+    return Listing(
+        items=[EventItem.listed(each, directory) for each in found], next_cursor=following
+    )
 
 
-@routes.get("/api/v1/events/search")
-async def search(request: web.Request) -> web.StreamResponse:
-    """Look through payloads, the oldest first, and tell by lines of JSON what is found and how far.
+@routes.get("/events/search", filtered=True, refuses=(404,))
+async def search(call: Call, query: SearchQuery) -> Lines[ScanAnswer]:
+    """Look through payloads, the oldest first, and tell in lines what is found and how far it is.
 
-    Each line has `scanned`, the number of events so far, `share`, of the archive, and `found`.
     Close the connection to give up.
     """
-    query = path.query(request, SearchQuery)
-    wanted = await filter_of(query, request.app[REGISTRY], replays=False)
+    wanted = await filter_of(call, query, replays=False)
     where = Where.parse(header=query.header, json=query.json_, text=query.text)
-    directory = await directory_of(request)
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
+    directory = await directory_of(call)
 
-    async def tell(line: dict[str, object]) -> None:
-        await response.write(json.dumps(line).encode() + b"\n")
+    async def lines() -> AsyncIterator[ScanAnswer]:
+        async for scanned in call.app[HISTORY].scan(wanted, where, limit=query.limit):
+            yield ScanAnswer.of(scanned, directory)
 
-    try:
-        async for scanned in request.app[HISTORY].scan(wanted, where, limit=query.limit):
-            items = [EventItem.listed(each, directory) for each in scanned.found]
-            await tell(
-                {
-                    "scanned": scanned.events,
-                    "share": scanned.share,
-                    "found": [each.model_dump(mode="json") for each in items],
-                }
-            )
-    except TurnoutError as error:  # the status is sent already
-        _log.warning("a search ends early", reason=str(error))
-        await tell({"error": "the search ended early: RabbitMQ or the database does not answer"})
-    return response
+    return Lines(lines())
 
 
-@routes.get("/api/v1/events/{id}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/events/{event_id}")
+async def show(call: Call, event_id: EventId) -> StoryAnswer:
     """Tell the story of an event."""
-    return await tell(request, path.identifier(request, ids.EVENT))
+    return await tell(call, event_id)
 
 
-@routes.get("/api/v1/events/{id}/payload")
-async def payload(request: web.Request) -> web.Response:
+@routes.get("/events/{event_id}/payload", refuses=(410,))
+async def payload(call: Call, event_id: EventId) -> PayloadAnswer:
     """Show what came with a call, but its body."""
-    envelope = await _payload(request)
-    return answer(
-        PayloadAnswer(
-            event_id=envelope.event_id,
-            method=envelope.method,
-            path=_readable(envelope.path),
-            query=_readable(envelope.query),
-            headers=[(_readable(name), _readable(value)) for name, value in envelope.headers],
-            content_type=_readable(envelope.content_type),
-            size=len(envelope.body),
-        )
+    envelope = await _payload(call, event_id)
+    return PayloadAnswer(
+        event_id=envelope.event_id,
+        method=envelope.method,
+        path=_readable(envelope.path),
+        query=_readable(envelope.query),
+        headers=[(_readable(name), _readable(value)) for name, value in envelope.headers],
+        content_type=_readable(envelope.content_type),
+        size=len(envelope.body),
     )
 
 
-@routes.get("/api/v1/events/{id}/body")
-async def body(request: web.Request) -> web.Response:
+@routes.get("/events/{event_id}/body", refuses=(410,))
+async def body(call: Call, event_id: EventId) -> Bytes:
     """Return the bytes of a call's body, as they came."""
-    envelope = await _payload(request)
-    # Never by its own content type: it is somebody else's, and this may be opened in a browser.
-    return web.Response(body=envelope.body, content_type="application/octet-stream")
+    return Bytes((await _payload(call, event_id)).body)
 
 
-@routes.post("/api/v1/events/{id}/erase")
-async def erase(request: web.Request) -> web.Response:
+@routes.post("/events/{event_id}/erase", status=200, refuses=())
+async def erase(call: Call, event_id: EventId, body: Erase) -> StoryAnswer:
     """Erase the payload and metadata of an event."""
-    event_id = path.identifier(request, ids.EVENT)
-    given = await read(request, Erase)
-    await request.app[HISTORY].erase(event_id, given.reason)
-    return await tell(request, event_id)
+    await call.app[HISTORY].erase(event_id, body.reason, call.actor)
+    return await tell(call, event_id)
 
 
-async def tell(request: web.Request, event_id: str) -> web.Response:
+async def tell(call: Call, event_id: str) -> StoryAnswer:
     """Tell the story of an event."""
-    story = await request.app[HISTORY].story(event_id)
-    directory = await directory_of(request)
-    return answer(
-        StoryAnswer(
-            event=EventAnswer.of(event_id, story.event),
-            erased=None if story.erasure is None else ErasureAnswer.of(story.erasure),
-            runs=[
-                RunStory.of(
-                    run,
-                    directory,
-                    attempts=[AttemptAnswer.of(each) for each in story.attempts.get(run.id, [])],
-                )
-                for run in story.runs
-            ],
-        )
+    story = await call.app[HISTORY].story(event_id)
+    directory = await directory_of(call)
+    return StoryAnswer(
+        event=EventAnswer.of(event_id, story.event),
+        erased=None if story.erasure is None else ErasureAnswer.of(story.erasure),
+        runs=[
+            RunStory.of(
+                run,
+                directory,
+                attempts=[AttemptAnswer.of(each) for each in story.attempts.get(run.id, [])],
+            )
+            for run in story.runs
+        ],
     )
 
 
-async def _payload(request: web.Request) -> Envelope:
+async def _payload(call: Call, event_id: str) -> Envelope:
     try:
-        return await request.app[HISTORY].payload(path.identifier(request, ids.EVENT))
+        return await call.app[HISTORY].payload(event_id)
     except PayloadGone as error:
         raise Problem(410, "payload_gone", str(error)) from None
 

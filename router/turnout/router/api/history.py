@@ -1,19 +1,22 @@
 """`/history`: how far events and outcomes are recorded. And how their answers show a run."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
 
-from aiohttp import web
 from pydantic import AwareDatetime, Field
 
-from turnout.router.api.body import Answer, Items, answer
+from turnout.router.api.body import Answer, Items
+from turnout.router.api.call import Call
 from turnout.router.api.control import HISTORY, REGISTRY
+from turnout.router.api.params import PageQuery, cut
+from turnout.router.api.routes import Routes
 from turnout.router.api.selection import KeyName, PartyQuery, TriggerName, key_called, legal
 from turnout.router.history.search import Filter, Record
-from turnout.router.registry import Directory, Registry
-from turnout.shared import names
+from turnout.router.registry import Directory
+from turnout.shared import ids, names
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,14 +33,10 @@ class HistoryQuery(PartyQuery):
     """The name of an exception, with its module or without."""
     since: AwareDatetime | None = Field(None, alias="from")
     until: AwareDatetime | None = Field(None, alias="to")
-    limit: Annotated[int, Field(ge=1, le=1000)] = 50
 
 
-class PageQuery(HistoryQuery):
-    """Which page of them."""
-
-    before: Annotated[str, Field(pattern="^(evt|run)_[0-9a-f]{32}$")] | None = None
-    """The last id of the page before this one."""
+class NewestQuery(HistoryQuery, PageQuery):
+    """Which part of them, newest first."""
 
 
 class RunAnswer(Answer):
@@ -109,31 +108,37 @@ class StreamAnswer(Answer):
     """How many messages the broker dropped before they were recorded."""
 
 
-@routes.get("/api/v1/history")
-async def status(request: web.Request) -> web.Response:
+@routes.get("/history")
+async def status(call: Call) -> Items[StreamAnswer]:
     """Tell how far the archive and the outcomes are recorded."""
-    return answer(
-        Items(
-            items=[
-                StreamAnswer(
-                    stream=each.stream,
-                    recorded=each.mark.last if each.mark.last >= 0 else None,
-                    newest=each.bounds.last if each.bounds else None,
-                    behind=each.messages,
-                    recorded_until=moment(each.mark.written_at),
-                    unreadable=each.mark.unreadable,
-                    missed=each.mark.missed,
-                )
-                for each in await request.app[HISTORY].lag()
-            ]
-        )
+    return Items(
+        items=[
+            StreamAnswer(
+                stream=each.stream,
+                recorded=each.mark.last if each.mark.last >= 0 else None,
+                newest=each.bounds.last if each.bounds else None,
+                behind=each.messages,
+                recorded_until=moment(each.mark.written_at),
+                unreadable=each.mark.unreadable,
+                missed=each.mark.missed,
+            )
+            for each in await call.app[HISTORY].lag()
+        ]
     )
 
 
-async def filter_of(
-    query: HistoryQuery, registry: Registry, *, replays: bool | None = None
-) -> Filter:
-    """Turn a query into what the history looks for.
+async def newest(
+    call: Call, query: NewestQuery, *, replays: bool | None = None
+) -> tuple[Sequence[Record], str | None]:
+    """Find runs, newest first, and the cursor of those after them; see `filter_of`."""
+    wanted = await filter_of(call, query, replays=replays)
+    before = query.after(f"{ids.RUN}_[0-9a-f]{{32}}")
+    found = await call.app[HISTORY].newest(wanted, before=before, limit=query.limit + 1)
+    return cut(found, query.limit, lambda run: (run.id,))
+
+
+async def filter_of(call: Call, query: HistoryQuery, *, replays: bool | None = None) -> Filter:
+    """Turn a query into what the history looks for, of what the token may see.
 
     Groups, flows and triggers need not exist any more; a key does if it is not given by its id.
 
@@ -146,10 +151,11 @@ async def filter_of(
     if query.flow is not None:
         group, flow = legal("flow", names.flow_address, query.flow)
     return Filter(
+        groups=call.groups,
         group=group,
         flow=flow,
         trigger_id=query.trigger,
-        key_id=query.key and await key_called(query.key, registry),
+        key_id=query.key and await key_called(query.key, call),
         since=None if query.since is None else nanoseconds(query.since),
         until=None if query.until is None else nanoseconds(query.until),
         state=query.state,
@@ -158,9 +164,9 @@ async def filter_of(
     )
 
 
-async def directory_of(request: web.Request) -> Directory:
+async def directory_of(call: Call) -> Directory:
     """Return who is who."""
-    snapshot = await request.app[REGISTRY].snapshot()
+    snapshot = await call.app[REGISTRY].snapshot()  # which this one keeps
     return Directory(snapshot.keys, snapshot.triggers)
 
 

@@ -118,12 +118,12 @@ def _operation(
 
 
 def _success(endpoint: Endpoint, references: References) -> Schema:
-    if endpoint.answer is None:
+    if endpoint.media_type is None:
         return {"204": {"description": HTTPStatus.NO_CONTENT.phrase}}
-    schema = references[endpoint.answer, "serialization"]
+    schema = {} if endpoint.answer is None else references[endpoint.answer, "serialization"]
     answer: Schema = {
         "description": HTTPStatus(endpoint.status).phrase,
-        "content": {"application/json": {"schema": schema}},
+        "content": {endpoint.media_type: {"schema": schema}},
     }
     if endpoint.is_tagged:
         answer["headers"] = {"ETag": _ETAG}

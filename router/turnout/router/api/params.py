@@ -3,8 +3,10 @@
 import base64
 import binascii
 import json
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -14,6 +16,8 @@ from turnout.router.api.path import Query
 from turnout.router.registry import Invalid, Slice
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
+
+_Item = TypeVar("_Item")
 
 SLUG_PATTERN = "^[a-z0-9][a-z0-9-]{0,39}$"
 
@@ -34,6 +38,7 @@ class Identifier:
     """Makes an annotated text an id; the group it belongs to decides which tokens see it."""
 
     prefix: str
+    """A pattern."""
     noun: str
     """How an error calls what it identifies."""
 
@@ -45,6 +50,10 @@ class Identifier:
 KeyId = Annotated[str, Identifier(ids.KEY, "key")]
 TriggerId = Annotated[str, Identifier(ids.TRIGGER, "trigger")]
 TokenId = Annotated[str, Identifier(ids.TOKEN, "token")]
+EventId = Annotated[str, Identifier(ids.EVENT, "event")]
+RunId = Annotated[str, Identifier(ids.RUN, "run")]
+LetterId = Annotated[str, Identifier(f"(?:{ids.RUN}|raw)", "dead letter")]
+ReplayId = Annotated[str, Identifier(ids.REPLAY, "replay")]
 
 
 class ChangeQuery(Query):
@@ -80,6 +89,34 @@ class PageQuery(Query):
         ):
             raise Invalid("cursor", "this is no next_cursor of a listing")
         return Slice(self.limit, tuple(position))
+
+    def after(self, pattern: str) -> str | None:
+        """Return the one text that the cursor holds: the position of the item before.
+
+        Raises:
+            Invalid: it is not of this pattern, so the cursor is of another listing.
+        """
+        position = self.page.after
+        if position is None:
+            return None
+        text = "\n".join(position)
+        if not re.fullmatch(pattern, text):
+            raise Invalid("cursor", "this is the next_cursor of another listing")
+        return text
+
+
+def cut(
+    found: Sequence[_Item], limit: int, position: Callable[[_Item], tuple[str, ...]]
+) -> tuple[Sequence[_Item], str | None]:
+    """Take away what was found beyond a part of a listing, and tell where the next one begins.
+
+    Args:
+        found: its items, and one more if it goes on.
+        limit: how many items the part has at most.
+        position: of an item.
+    """
+    part = found[:limit]
+    return part, cursor(position(part[-1])) if len(found) > limit else None
 
 
 def cursor(position: tuple[str, ...] | None) -> str | None:

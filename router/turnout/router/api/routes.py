@@ -29,6 +29,7 @@ from typing import (
 from pydantic import TypeAdapter
 
 from turnout.router.api.body import Answer, Body
+from turnout.router.api.content import Bytes, Lines
 from turnout.router.api.params import ChangeQuery, Identifier
 from turnout.router.api.path import Query
 from turnout.router.registry import Noun, Role
@@ -109,11 +110,23 @@ class Endpoint:
         return get_origin(self._hints["return"]) is Tagged
 
     @cached_property
-    def answer(self) -> type[Answer] | None:
-        """What is answered; None: nothing, with 204."""
+    def media_type(self) -> str | None:
+        """What the answer is; None: nothing is answered, with 204."""
         hint = self._hints["return"]
-        model = get_args(hint)[0] if self.is_tagged else hint
-        return None if model is type(None) else model
+        if hint is type(None):
+            return None
+        if hint is Bytes:
+            return Bytes.media_type
+        return Lines.media_type if get_origin(hint) is Lines else "application/json"
+
+    @cached_property
+    def answer(self) -> type[Answer] | None:
+        """The model of the answer, or of each line of it; None: it has none."""
+        hint = self._hints["return"]
+        if hint in {type(None), Bytes}:
+            return None
+        model: type[Answer] = get_args(hint)[0] if get_origin(hint) in {Tagged, Lines} else hint
+        return model
 
     @property
     def name(self) -> str:

@@ -1,30 +1,25 @@
 """`/runs`: executions of flows, replays among them."""
 
-from aiohttp import web
+from turnout.router.api.body import Listing
+from turnout.router.api.call import Call
+from turnout.router.api.control import HISTORY
+from turnout.router.api.events import StoryAnswer, tell
+from turnout.router.api.history import NewestQuery, RunAnswer, directory_of, newest
+from turnout.router.api.params import RunId
+from turnout.router.api.routes import Routes
 
-from turnout.router.api import path
-from turnout.router.api.body import Items, answer
-from turnout.router.api.control import HISTORY, REGISTRY
-from turnout.router.api.events import tell
-from turnout.router.api.history import PageQuery, RunAnswer, directory_of, filter_of
-from turnout.shared import ids
-
-routes = web.RouteTableDef()
-
-
-@routes.get("/api/v1/runs")
-async def newest(request: web.Request) -> web.Response:
-    """List runs, the newest first; the next page begins `before` the last one of this."""
-    query = path.query(request, PageQuery)
-    wanted = await filter_of(query, request.app[REGISTRY])
-    before = query.before and ids.same_uuid(query.before, ids.RUN)
-    found = await request.app[HISTORY].newest(wanted, before=before, limit=query.limit)
-    directory = await directory_of(request)
-    return answer(Items(items=[RunAnswer.of(each, directory) for each in found]))
+routes = Routes()
 
 
-@routes.get("/api/v1/runs/{id}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/runs", filtered=True, refuses=(404,))
+async def list_all(call: Call, query: NewestQuery) -> Listing[RunAnswer]:
+    """List runs, newest first."""
+    found, following = await newest(call, query)
+    directory = await directory_of(call)
+    return Listing(items=[RunAnswer.of(each, directory) for each in found], next_cursor=following)
+
+
+@routes.get("/runs/{run_id}")
+async def show(call: Call, run_id: RunId) -> StoryAnswer:
     """Tell the story of a run's event."""
-    event_id = await request.app[HISTORY].event_of(path.identifier(request, ids.RUN))
-    return await tell(request, event_id)
+    return await tell(call, await call.app[HISTORY].event_of(run_id))

@@ -9,7 +9,7 @@ from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
 from turnout.router.api.control import REGISTRY
 from turnout.router.api.path import Query
-from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Registry, Trigger
+from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Trigger
 from turnout.shared import ids, names
 from turnout.shared.errors import InvalidName
 
@@ -154,13 +154,14 @@ class Selection:
         )
 
 
-async def key_called(label: str, registry: Registry) -> str:
+async def key_called(label: str, call: Call) -> str:
     """Return the id of the key with this id, name or prefix; an id need not exist any more.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none that the token may see.
     """
-    found = [key.id for key in (await registry.snapshot()).keys if _is(label, key)]
+    keys = (await call.app[REGISTRY].snapshot()).keys
+    found = [key.id for key in keys if _is(label, key) and call.sees(key.group)]
     if not found and not label.startswith(f"{ids.KEY}_"):
         raise NotFound("key", label)
     return found[0] if found else label

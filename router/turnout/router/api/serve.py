@@ -13,6 +13,7 @@ from turnout.router.api import path
 from turnout.router.api.auth import TOKEN
 from turnout.router.api.body import Answer, answer, read
 from turnout.router.api.call import Call
+from turnout.router.api.content import Bytes, Lines
 from turnout.router.api.control import REGISTRY
 from turnout.router.api.problem import Problem, named_fields
 from turnout.router.api.routes import Endpoint, Tagged
@@ -40,7 +41,8 @@ async def serve(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         arguments["body"] = body
     reason = getattr(query, "reason", None) or getattr(body, "reason", None)
     call = Call(request, token, _actor(endpoint, request, token, reason))
-    return _written(endpoint, await endpoint.handler(call, **arguments))
+    result = await endpoint.handler(call, **arguments)
+    return await result.send(request) if isinstance(result, Lines) else _written(endpoint, result)
 
 
 def _check_role(endpoint: Endpoint, token: AdminToken) -> None:
@@ -74,8 +76,9 @@ async def _check_groups(
     for name, part in endpoint.parts.items():
         value = arguments[name]
         if part.identifier is not None:
-            if await request.app[REGISTRY].owner(value) not in groups:
-                raise NotFound(part.identifier.noun, value)
+            noun = part.identifier.noun
+            if await request.app[REGISTRY].owner(noun, value) not in groups:
+                raise NotFound(noun, value)
         elif name == "group" and value not in groups:
             raise NotFound("group", value)
 
@@ -97,6 +100,8 @@ def _actor(
 def _written(endpoint: Endpoint, result: object) -> web.Response:
     if result is None:
         return web.Response(status=204)
+    if isinstance(result, Bytes):
+        return web.Response(body=result.content, content_type=result.media_type)
     headers = {}
     if isinstance(result, Tagged):
         headers["ETag"] = f'"{etag(result.noun)}"'

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from aiohttp import web
-
-from turnout.router.api.body import Answer, Items, answer
+from turnout.router.api.body import Answer, Items
+from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
 from turnout.router.api.dead import moment
+from turnout.router.api.routes import Routes
 from turnout.shared import names
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 class ParkedAnswer(Answer):
@@ -24,20 +24,19 @@ class ParkedAnswer(Answer):
     """When the oldest was parked."""
 
 
-@routes.get("/api/v1/unrouted")
-async def list_(request: web.Request) -> web.Response:
+@routes.get("/unrouted", filtered=True)
+async def list_all(call: Call) -> Items[ParkedAnswer]:
     """Count the events that have no route, by where they were to go."""
-    return answer(
-        Items(
-            items=[
-                ParkedAnswer(
-                    flow=f"{each.group}/{each.flow}" if each.flow else "",
-                    trigger_id=each.trigger_id,
-                    route=names.redact(each.routing_key),
-                    count=each.count,
-                    first=moment(each.first),
-                )
-                for each in await request.app[OPERATIONS].unrouted.parked()
-            ]
-        )
+    return Items(
+        items=[
+            ParkedAnswer(
+                flow=f"{each.group}/{each.flow}" if each.flow else "",
+                trigger_id=each.trigger_id,
+                route=names.redact(each.routing_key),
+                count=each.count,
+                first=moment(each.first),
+            )
+            for each in await call.app[OPERATIONS].unrouted.parked()
+            if call.sees(each.group)
+        ]
     )

@@ -7,7 +7,7 @@ import typer
 
 from turnout.router.cli import client
 from turnout.router.cli.arguments import From, OfFlow, OfGroup, OfKey, OfTrigger, To, Why, past
-from turnout.router.cli.output import Document, Json, show_json, show_table
+from turnout.router.cli.output import Document, Json, show_json, show_table, tell_more
 from turnout.router.cli.story import show_body, show_story
 
 app = typer.Typer(help="Events: what happened to a call?", no_args_is_help=True)
@@ -25,8 +25,8 @@ Error = Annotated[
     typer.Option("--error", metavar="TYPE", help="Failed with this exception, like ValueError."),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")]
-Before = Annotated[
-    str | None, typer.Option("--before", metavar="ID", help="The next page: older than this one.")
+Cursor = Annotated[
+    str | None, typer.Option("--cursor", metavar="CURSOR", help="Go on where a listing has ended.")
 ]
 
 
@@ -57,7 +57,7 @@ def list_(
         str | None, typer.Option(help="Has this text in its body; reads the archive.")
     ] = None,
     limit: Limit = 20,
-    before: Before = None,
+    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List events, the newest first; by payload, the oldest first."""
@@ -74,11 +74,11 @@ def list_(
     }
     payload = {"header": header, "json": json_path, "text": text}
     if any(payload.values()):
-        if before is not None:
-            raise typer.BadParameter("begin later with --from", param_hint="--before")
+        if cursor is not None:
+            raise typer.BadParameter("begin later with --from", param_hint="--cursor")
         found = {"items": _search({**query, **payload})}
     else:
-        found = client.find().get("events", **query, before=before)
+        found = client.find().get("events", **query, cursor=cursor)
     if json:
         show_json(found)
         return
@@ -95,6 +95,7 @@ def list_(
         ),
         empty="No such events.",
     )
+    tell_more(found)
 
 
 @app.command()

@@ -11,6 +11,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the API's answer as JS
 Document = dict[str, Any]
 
 
+def tell_more(found: Document) -> None:
+    """Say how to go on, where a listing does."""
+    if found.get("next_cursor"):
+        typer.echo(f"There are more: --cursor {found['next_cursor']}", err=True)
+
+
 def show_json(document: Document) -> None:
     """Print an answer as it came."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -16,8 +16,15 @@ from turnout.router.cli.arguments import (
     flow_address,
     past,
 )
-from turnout.router.cli.events import Before, Error, Limit, State
-from turnout.router.cli.output import Json, moment, show_fields, show_json, show_table
+from turnout.router.cli.events import Cursor, Error, Limit, State
+from turnout.router.cli.output import (
+    Json,
+    moment,
+    show_fields,
+    show_json,
+    show_table,
+    tell_more,
+)
 from turnout.router.cli.story import show_story
 
 app = typer.Typer(help="Runs: executions of flows, replays too.", no_args_is_help=True)
@@ -35,7 +42,7 @@ def list_(
     from_: From = None,
     to: To = None,
     limit: Limit = 20,
-    before: Before = None,
+    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List runs, the newest first."""
@@ -49,7 +56,7 @@ def list_(
         state=state,
         error=error,
         limit=limit,
-        before=before,
+        cursor=cursor,
         **query,
     )
     if json:
@@ -70,6 +77,7 @@ def list_(
         ),
         empty="No such runs.",
     )
+    tell_more(found)
 
 
 @app.command()

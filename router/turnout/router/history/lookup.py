@@ -15,7 +15,7 @@ from turnout.router.history.search import Filter, Record
 from turnout.router.history.story import Story
 from turnout.router.history.stream import Start
 from turnout.router.history.where import Where
-from turnout.router.registry import NotFound
+from turnout.router.registry import Actor, NotFound, changing
 from turnout.shared import names
 from turnout.shared.envelope import Envelope
 from turnout.shared.errors import TurnoutError
@@ -156,17 +156,24 @@ class History:
                 await asyncio.sleep(0)  # a block may be decoded at once: others have their turn
         yield Scanned(scanned, 1.0, [])
 
-    async def erase(self, event_id: str, reason: str) -> Story:
-        """Erase an event, see `erasure`, and return what is left of it.
+    async def erase(self, event_id: str, reason: str, actor: Actor) -> None:
+        """Erase an event, see `erasure`.
+
+        Args:
+            event_id: which.
+            reason: why, for whoever asks for it.
+            actor: who wants it gone.
 
         Raises:
             NotFound: there is no such event.
         """
-        async with self._database.writing() as connection:
-            if await story.tell(connection, event_id) is None:
+        async with changing(self._database, actor) as change:
+            found = await story.tell(change.connection, event_id)
+            if found is None:
                 raise NotFound("event", event_id)
-            await erasure.erase(connection, event_id, reason, time.time_ns())
-        return await self.story(event_id)
+            await erasure.erase(change.connection, event_id, reason, time.time_ns())
+            group = found.runs[0].group_slug if found.runs else None
+            await change.note("event.erase", object_id=event_id, label=event_id, group=group)
 
     async def lag(self) -> list[Lag]:
         """Tell how far the streams are recorded."""

@@ -4,6 +4,7 @@ A page is read from the end of an index, and its last id is where the next one b
 of many millions are as near as those of a few.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,8 @@ _LISTED = sa.select(
 class Filter:
     """Which runs; all conditions hold together."""
 
+    groups: Sequence[str] | None = None
+    """Slugs of the groups that are looked at; None: all."""
     group: str | None = None
     flow: str | None = None
     """Slug; with the group."""
@@ -53,7 +56,8 @@ class Filter:
     def takes(self, envelope: Envelope) -> bool:
         """Tell whether an event may be wanted, as far as its envelope says."""
         return (
-            self.group in {None, envelope.group}
+            (self.groups is None or envelope.group in self.groups)
+            and self.group in {None, envelope.group}
             and self.flow in {None, envelope.flow}
             and self.trigger_id in {None, envelope.trigger_id}
             and self.key_id in {None, envelope.key_id}
@@ -70,6 +74,8 @@ class Filter:
         if rare:
             # Word for word what the index of these states says, so that SQLite uses it.
             found.append(Run.state != sa.literal(states.SUCCEEDED, literal_execute=True))
+        if self.groups is not None:
+            found.append(Run.group_slug.in_(self.groups))
         for column, value in (
             (Run.group_slug, self.group),
             (Run.flow_slug, self.flow),

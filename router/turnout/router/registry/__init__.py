@@ -14,7 +14,7 @@ from turnout.router.registry.cancellations import (
     Cancellations,
     select_cancellations,
 )
-from turnout.router.registry.change import ROUTER, Actor, Change, Noun, etag
+from turnout.router.registry.change import ROUTER, Actor, Change, Noun, changing, etag
 from turnout.router.registry.directory import Directory
 from turnout.router.registry.errors import (
     Conflict,
@@ -69,6 +69,7 @@ __all__ = [
     "Trigger",
     "TriggerChanges",
     "WrongState",
+    "changing",
     "etag",
 ]
 

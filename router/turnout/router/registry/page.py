@@ -8,6 +8,8 @@ from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from turnout.router.registry.errors import Invalid
+
 T = TypeVar("T")
 
 #: Rows that are made into objects before others get their turn.
@@ -57,7 +59,7 @@ class Slice:
             newest_first: begin with the greatest.
 
         Raises:
-            ValueError: the position is of another listing.
+            Invalid: the position is of another listing.
         """
         columns = [each.label(f"position_{index}") for index, each in enumerate(order)]
         statement = statement.add_columns(*columns).order_by(
@@ -65,7 +67,7 @@ class Slice:
         )
         if self.after is not None:
             if len(self.after) != len(order):
-                raise ValueError("the position is of another listing")
+                raise Invalid("cursor", "this is the next_cursor of another listing")
             here, there = tuple_(*order), tuple_(*map(literal, self.after))
             statement = statement.where(here < there if newest_first else here > there)
         if self.limit is not None:

@@ -1,0 +1,52 @@
+"""Answers that are no JSON document: bytes, and lines of JSON that are sent as they come."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from aiohttp import web
+
+from turnout.router.api.body import Answer
+from turnout.shared import log
+from turnout.shared.errors import TurnoutError
+
+_log = log.get(__name__)
+
+_Line = TypeVar("_Line", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """What somebody else has sent, as it came.
+
+    Never by its own content type: it is somebody else's, and may be opened in a browser.
+    """
+
+    media_type: ClassVar = "application/octet-stream"
+
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Lines(Generic[_Line]):
+    """Lines of JSON, each sent when it is known; whoever has enough closes the connection."""
+
+    media_type: ClassVar = "application/x-ndjson"
+
+    lines: AsyncIterator[_Line]
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request with them; what ends them early is told in a last line, as `error`."""
+        response = web.StreamResponse(
+            headers={"Content-Type": self.media_type, "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        try:
+            async for line in self.lines:
+                await response.write(line.model_dump_json().encode() + b"\n")
+        except TurnoutError as error:  # the status is sent already
+            _log.warning("an answer ends early", path=request.path, reason=str(error))
+            await response.write(
+                b'{"error": "this ended early: RabbitMQ or the database does not answer"}\n'
+            )
+        return response
