@@ -1,15 +1,23 @@
 """A replay whose router is killed: each of its items runs exactly as often as planned."""
 
 import asyncio
+import re
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
+from pamqp import commands
 from tests.faults.conftest import Stage
 from tests.support.flows import ledger
-from tests.support.system import PATIENCE
+from tests.support.system import PATIENCE, System
+from tests.support.topology import linked
 from tests.support.waiting import eventually
+
+from turnout.router.replay.runner import MOST_WAITING
+from turnout.shared import names
+from turnout.shared.amqp import Channel
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -23,16 +31,86 @@ _LONG = 10 * PATIENCE
 
 async def test_a_replay_whose_router_is_killed_runs_each_event_once(stage: Stage) -> None:
     body = "replay 3"  # one that never fails
+    since = datetime.now(UTC)
     await send(stage, body)
-    system = stage.system
+    replay = await planned(stage, since)
+    before = runs(stage, body)
+    await replay.begin()
 
-    async def planned() -> Any:
-        made = await system.admin(
-            "POST",
-            "replays",
-            {"events": {"trigger": stage.trigger.id, "state": "succeeded"}, "rate": 0},
-            status=201,
-        )
+    for kill in range(1, KILLS + 1):
+        await replay.has_done(EVENTS * kill // (KILLS + 2))
+        stage.system.router.command.kill()
+        await stage.system.router.start()
+
+    await replay.is_done()
+    await all_ran_once(stage, body, before)
+
+
+async def test_a_replay_whose_router_is_killed_over_a_backlog_runs_each_event_once(
+    stage: Stage,
+) -> None:
+    body = "replay 7"
+    since = datetime.now(UTC)
+    await send(stage, body)
+    replay = await planned(stage, since)
+    before = runs(stage, body)
+    system = stage.system
+    await system.admin("POST", "flows/shop/ledger/pause", {"reason": "a test"}, status=200)
+    await replay.begin()
+
+    # Nothing runs, so the history knows nothing of what was published last: it is published again.
+    for kill in range(1, KILLS + 1):
+        await replay.has_done(MOST_WAITING * kill // (KILLS + 1))
+        system.router.command.kill()
+        await system.router.start()
+    await replay.has_done(MOST_WAITING)
+    assert await waiting(stage, names.flow_queue("shop", "ledger")) > MOST_WAITING / 2
+    doubts = re.findall(r"in_doubt\W+(\d+)", system.router.command.log)
+    print(f"\nin doubt after the kills: {doubts}")
+    await system.admin("POST", "flows/shop/ledger/resume", status=200)
+
+    await replay.is_done()
+    await all_ran_once(stage, body, before)
+
+
+class Replay:
+    """A replay, over the admin API."""
+
+    def __init__(self, system: System, replay_id: str) -> None:
+        self._system = system
+        self._path = f"replays/{replay_id}"
+
+    async def begin(self) -> None:
+        """Start it."""
+        await self._system.admin("POST", f"{self._path}/start", {}, status=200)
+
+    async def has_done(self, count: int) -> None:
+        """Wait until so many runs are published."""
+
+        async def has() -> bool:
+            return bool((await self._shown())["done"] >= count)
+
+        await eventually(has, _LONG, f"{count} are published")
+
+    async def is_done(self) -> None:
+        """Wait until all runs are published."""
+
+        async def is_it() -> bool:
+            return bool((await self._shown())["state"] == "done")
+
+        await eventually(is_it, _LONG, "the replay is done")
+
+    async def _shown(self) -> Any:
+        return await self._system.admin("GET", self._path, status=200)
+
+
+async def planned(stage: Stage, since: datetime) -> Replay:
+    """Plan a replay of the events since a moment, when all of them are in the history."""
+    system = stage.system
+    wanted = {"trigger": stage.trigger.id, "state": "succeeded", "since": since.isoformat()}
+
+    async def all_planned() -> Any:
+        made = await system.admin("POST", "replays", {"events": wanted, "rate": 0}, status=201)
         path = f"replays/{made['id']}"
         while (found := await system.admin("GET", path, status=200))["state"] == "planning":  # noqa: ASYNC110 - another process plans it
             await asyncio.sleep(0.1)
@@ -41,33 +119,35 @@ async def test_a_replay_whose_router_is_killed_runs_each_event_once(stage: Stage
         await system.admin("POST", f"{path}/abort", status=200)
         return None
 
-    replay = await eventually(planned, _LONG, "the history knows all of them")
-    before = runs(stage, body)
-    path = f"replays/{replay['id']}"
-    await system.admin("POST", f"{path}/start", {}, status=200)
+    found = await eventually(all_planned, _LONG, "the history knows all of them")
+    return Replay(system, found["id"])
 
-    for kill in range(1, KILLS + 1):
 
-        async def is_under_way(share: int = kill) -> bool:
-            found = await system.admin("GET", path, status=200)
-            return bool(found["done"] >= EVENTS * share // (KILLS + 2))
+async def all_ran_once(stage: Stage, body: str, before: Counter[str]) -> None:
+    """Wait until each event has run again and no copy is left, and see that none has run twice."""
+    queues = (names.flow_queue("shop", "ledger"), *(names.delay(each) for each in names.DELAYS[:5]))
 
-        await eventually(is_under_way, _LONG, "the replay is under way")
-        system.router.command.kill()
-        await system.router.start()
-
-    async def is_done() -> bool:
-        return bool((await system.admin("GET", path, status=200))["state"] == "done")
-
-    await eventually(is_done, _LONG, "the replay is done")
-
-    def all_ran() -> bool:
-        return sum((runs(stage, body) - before).values()) >= EVENTS
+    async def all_ran() -> bool:
+        return len(runs(stage, body) - before) >= EVENTS and not await waiting(stage, *queues)
 
     await eventually(all_ran, _LONG, "all of it has run")
     again = runs(stage, body) - before
     print(f"\n{len(again)} events, run again {Counter(again.values())}")
     assert set(again.values()) == {1}
+
+
+async def waiting(stage: Stage, *queues: str) -> int:
+    """Count what waits in some queues."""
+    async with linked(stage.system.amqp_url) as link:
+        channel = Channel()
+        await link.open(channel)
+        answers = [
+            await channel.call(
+                commands.Queue.Declare(queue=each, passive=True), commands.Queue.DeclareOk
+            )
+            for each in queues
+        ]
+    return sum(each.message_count or 0 for each in answers)
 
 
 async def send(stage: Stage, body: str) -> None:

@@ -118,7 +118,7 @@ async def test_of_two_events_with_one_idempotency_key_one_runs(
 
     twin = await stage.publish(address, idempotency="a" * 64)
     other = await stage.publish(address, idempotency="b" * 64)
-    replay = await stage.publish(address, idempotency="a" * 64, kind="replay")
+    replay = await stage.publish(address, kind="replay")  # by which a sender's key does not count
 
     report = await stage.outcome(twin)
     assert (report.state, report.error) == (
@@ -156,6 +156,44 @@ async def waiting_twins(event: Event):
     assert (await stage.outcome(first)).state == outcome.DEAD
     _, end = await stage.outcomes(twin, 2)
     assert (end.state, end.attempt) == (outcome.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "dead"])
+async def test_of_two_copies_of_a_replayed_run_one_runs(
+    end: str,
+    stage: Stage,
+    start_worker: StartWorker,
+    effects: Effects,
+    release: Callable[[], None],
+) -> None:
+    address = f"demo/copies-{end}"
+    await stage.declare(topology_of(address))
+    start_worker(f"""
+@flow("{address}", retries=0)
+async def copies(event: Event):
+    effect("started")
+    while not released():
+        await asyncio.sleep(0.01)
+    if event.text() == "dead":
+        raise ValueError
+""")
+    run_id = ids.new(ids.RUN)
+    run = await stage.publish(
+        address, run_id=run_id, idempotency=run_id, kind="replay", body=end.encode()
+    )
+    await started(effects)
+    await stage.publish_bytes(address, run.encode())
+    waits = await stage.outcome(run)
+    release()
+
+    assert (waits.state, waits.attempt) == (outcome.RETRYING, 1)
+    assert {each.state for each in await stage.outcomes(run, 2)} == {outcome.RETRYING, end}
+    copy = (await stage.outcomes(run, 3))[-1]
+    assert (copy.state, copy.error) == (
+        outcome.CANCELLED,
+        f"a copy: this run is {'done' if end == 'succeeded' else 'dead'} already",
+    )
+    assert effects() == ["started"]
 
 
 async def test_a_run_that_lasts_is_reported_when_it_starts_and_a_short_one_only_at_its_end(

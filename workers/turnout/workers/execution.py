@@ -90,6 +90,7 @@ class Execution:
         self._worker = worker
         self._executor = executor_of(flow, limit)
         self._longest = worker.settings.delivery_timeout * TIMEOUT_SHARE
+        self._lease = (flow.timeout or self._longest) + _LEASE
 
     async def attempt(self, run: Run) -> End:
         """Call the flow, unless something stands against it."""
@@ -100,7 +101,7 @@ class Execution:
         reason = self._worker.notices.cancelled(self._flow.address, envelope.run_id)
         if reason is not None:
             return Skipped(outcome.CANCELLED, reason)
-        if _has_twins(envelope) and (skipped := await self._claim(envelope)) is not None:
+        if envelope.idempotency is not None and (skipped := await self._claim(run, envelope)):
             return skipped
         context = Context(
             envelope,
@@ -171,8 +172,8 @@ class Execution:
         report = self._report(run, envelope, ended_at)
         if isinstance(end, Success):
             report = _with_result(report, end)
-            if _has_twins(envelope):
-                await self._worker.twins.finish(envelope.idempotency or "", envelope.run_id)
+            if envelope.idempotency is not None:
+                await self._worker.twins.finish(envelope.idempotency, envelope.run_id)
             if _levels.isEnabledFor(logging.DEBUG):
                 logger.debug("run succeeded", **_told(report))
         elif isinstance(end, Failure):
@@ -202,12 +203,19 @@ class Execution:
             redelivered=run.delivery.redelivered,
         )
 
-    async def _claim(self, envelope: Envelope) -> Skipped | None:
-        """Claim the idempotency key of an event; tell if it is not to run, or not now."""
-        lease = (self._flow.timeout or self._longest) + _LEASE
-        found = await self._worker.twins.claim(envelope.idempotency or "", envelope.run_id, lease)
-        if found.claim is Claim.DONE:
-            return Skipped(outcome.SUCCEEDED, None)
+    async def _claim(self, run: Run, envelope: Envelope) -> Skipped | None:
+        """Claim the idempotency key of a run; tell if it is not to run, or not now."""
+        is_first = envelope.attempt == 1 and not run.delivery.redelivered
+        found = await self._worker.twins.claim(
+            envelope.idempotency or "", envelope.run_id, self._lease, is_first=is_first
+        )
+        if found.claim in {Claim.DONE, Claim.DEAD}:
+            if is_first:
+                return Skipped(
+                    outcome.CANCELLED, f"a copy: this run is {found.claim.value} already"
+                )
+            state = outcome.SUCCEEDED if found.claim is Claim.DONE else outcome.DEAD
+            return Skipped(state, None)
         if found.claim is Claim.DUPLICATE:
             return Skipped(
                 outcome.CANCELLED, f"duplicate: {found.run_id} ran for its idempotency key"
@@ -234,11 +242,15 @@ class Execution:
         if isinstance(decision, Bury):
             logger.error("run is dead", **told)
             await self._bury(run, TYPE, decision.reason, failure.error)
-            if _has_twins(envelope):
-                await self._worker.twins.release(envelope.idempotency or "", envelope.run_id)
+            if envelope.idempotency is not None:
+                await self._worker.twins.bury(envelope.idempotency, envelope.run_id)
             return report._replace(state=outcome.DEAD)
         delay = decision.seconds
         logger.warning("attempt failed", **told, next_in=delay)
+        if envelope.idempotency is not None:
+            await self._worker.twins.extend(
+                envelope.idempotency, envelope.run_id, delay + self._lease
+            )
         body = envelope._replace(attempt=envelope.attempt + 1).encode()
         await self._publish(run, names.delay(delay), body, TYPE)
         return report._replace(state=outcome.RETRYING, delay=delay)
@@ -279,11 +291,6 @@ class Execution:
                 "publishing again", flow=self._flow.address, to=exchange, reason=confirm.reason
             )
             await asyncio.wait([run.consumer.closed], timeout=backoff.delay())
-
-
-def _has_twins(envelope: Envelope) -> bool:
-    """Tell whether another event may stand for the same call. A replay repeats knowingly."""
-    return envelope.idempotency is not None and envelope.kind == kinds.EVENT
 
 
 def _told(report: Outcome) -> dict[str, str | int | float]:

@@ -1,17 +1,20 @@
-"""Twins: events that two calls with one idempotency key made, of which one is to run.
+"""Twins: two messages that stand for one call, or are copies of one run, of which one is to run.
 
 Ingress answers a second call with the first one's event. Where it could not know (the cache was
-down or forgetful, the first answer was "not known"), two events are in the queue, and the worker
-finds out:
+down or forgetful, the first answer was "not known"), two events are in the queue. And a router that
+was killed while it published a replay publishes some of its runs again, by the ids that they had.
+The worker finds out:
 
     claim() ── nobody has run it ──▶ ours ── succeeded ──▶ done, for a day
-        │                             │         └── dead, the lease ended ──▶ anybody's again
+        │                             ├── dead ──▶ a twin's, but not a copy's
+        │                             ├── the lease ended ──▶ anybody's again
         │                             └── retried, or redelivered ──▶ still ours
         ├── done by another run ──▶ a duplicate: it does not run
-        ├── done by this run ─────▶ it succeeded, and its worker died before it could say so
-        └── another run has it ───▶ wait: that one may yet fail
+        ├── ended in this run ────▶ a copy of it; or its worker died before it could say so
+        └── another run has it, or this one in another copy ──▶ wait: that one may yet fail
 
-Redis is never the only copy of anything, so without it both run.
+A copy is told from a redelivery and from a later attempt by its message: it is a first attempt that
+the broker has never handed out. Redis is never the only copy of anything, so without it both run.
 """
 
 from enum import Enum
@@ -22,11 +25,17 @@ from turnout.shared.batch import Batch, Unavailable
 
 _PENDING = b"pending "
 _DONE = b"done "
+_DEAD = b"dead "
 
+# What another run left that is dead is free. Own again: the run is retried, or redelivered.
 _CLAIM = """
 local found = redis.call('get', KEYS[1])
-if found and found ~= ARGV[1] then return found end
-redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local free = not found or (found ~= ARGV[3] and string.sub(found, 1, 5) == 'dead ')
+if free or (found == ARGV[1] and ARGV[4] == '0') then
+  redis.call('set', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return nil
+end
+return found
 """
 # Only whoever has the lease may change it: it may have ended, and be another one's by now.
 _FINISH = """
@@ -34,7 +43,9 @@ if redis.call('get', KEYS[1]) == ARGV[1] then
   redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 """
-_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end"
+_EXTEND = """
+if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('pexpire', KEYS[1], ARGV[2]) end
+"""
 
 
 class Claim(Enum):
@@ -44,10 +55,12 @@ class Claim(Enum):
     """Nobody else has run it."""
     DONE = "done"
     """This very run has succeeded."""
+    DEAD = "dead"
+    """This very run is dead."""
     DUPLICATE = "duplicate"
     """Another run has succeeded."""
     BUSY = "busy"
-    """Another run is at it."""
+    """Another run, or another copy of this one, is at it."""
 
 
 class Found(NamedTuple):
@@ -70,25 +83,31 @@ class Twins:
         self._batch = batch
         self._lifetime = int(lifetime * 1000)
 
-    async def claim(self, key: str, run_id: str, lease: float) -> Found:
+    async def claim(self, key: str, run_id: str, lease: float, *, is_first: bool) -> Found:
         """Claim a key for a run that is about to start.
 
         Args:
             key: its digest.
-            run_id: the same in all attempts and redeliveries.
+            run_id: the same in all attempts, redeliveries and copies.
             lease: seconds after which the run is given up; longer than an attempt takes.
+            is_first: whether nobody can have begun this very message before.
         """
-        own = _PENDING + run_id.encode()
+        run = run_id.encode()
+        own, milliseconds = _PENDING + run, int(lease * 1000)
         try:
-            found: bytes | None = await self._ask(_CLAIM, key, own, int(lease * 1000))
+            found: bytes | None = await self._ask(
+                _CLAIM, key, own, milliseconds, _DEAD + run, int(is_first)
+            )
         except Unavailable:
             found = None
         if found is None:
             return Found(Claim.OURS, run_id)
         state, _, other = found.partition(b" ")
         holder = other.decode()
-        if state + b" " != _DONE:
+        if state + b" " == _PENDING:
             return Found(Claim.BUSY, holder)
+        if state + b" " == _DEAD:
+            return Found(Claim.DEAD, holder)
         return Found(Claim.DONE if holder == run_id else Claim.DUPLICATE, holder)
 
     async def finish(self, key: str, run_id: str) -> None:
@@ -96,9 +115,14 @@ class Twins:
         run = run_id.encode()
         await self._change(_FINISH, key, _PENDING + run, _DONE + run, self._lifetime)
 
-    async def release(self, key: str, run_id: str) -> None:
-        """Note that a run is dead, so that a twin may try."""
-        await self._change(_RELEASE, key, _PENDING + run_id.encode())
+    async def extend(self, key: str, run_id: str, lease: float) -> None:
+        """Note that a run waits for another attempt."""
+        await self._change(_EXTEND, key, _PENDING + run_id.encode(), int(lease * 1000))
+
+    async def bury(self, key: str, run_id: str) -> None:
+        """Note that a run is dead, so that a twin may try; a copy may not."""
+        run = run_id.encode()
+        await self._change(_FINISH, key, _PENDING + run, _DEAD + run, self._lifetime)
 
     async def _change(self, script: str, key: str, *arguments: bytes | int) -> None:
         try:
