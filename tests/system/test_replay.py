@@ -44,8 +44,7 @@ async def plan(system: System, events: dict[str, Any], **options: Any) -> dict[s
 
 
 async def act(system: System, replay: dict[str, Any], verb: str, status: int = 200) -> Any:
-    body = {} if verb == "start" else None
-    return await system.admin("POST", f"replays/{replay['id']}/{verb}", body, status=status)
+    return await system.admin("POST", f"replays/{replay['id']}/{verb}", {}, status=status)
 
 
 async def ended(system: System, replay: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from turnout.router.depth import Depth
-from turnout.router.registry import Registry, Trigger
+from turnout.router.registry import Actor, Registry, Trigger
 from turnout.shared import block, envelope, ids, names, ordering
 from turnout.shared.announcement import Announcement
 from turnout.shared.block import Block
@@ -118,13 +118,14 @@ class RunOnce:
             paused=None if flow.paused_at is None else flow.paused_reason or "no reason given",
         )
 
-    async def run(self, trigger: Trigger, call: Call, timeout: float) -> Once:
+    async def run(self, trigger: Trigger, call: Call, timeout: float, actor: Actor) -> Once:
         """Run the flow of a trigger once, and wait for its end.
 
         Args:
             trigger: whose routing key is used.
             call: what the flow receives.
             timeout: seconds to wait. The run goes on after them.
+            actor: whose test it is.
 
         Raises:
             NotReady: no worker would take it now.
@@ -142,6 +143,13 @@ class RunOnce:
                 "wait: nothing was sent. Let it go on with `turnout flow resume`"
             )
         event = self._event(trigger, call)
+        await self._registry.acting(actor).note(
+            "trigger.run-once",
+            {"event": event.event_id},
+            object_id=trigger.id,
+            label=trigger.label,
+            group=trigger.group,
+        )
         with self._replies.expect(event.run_id) as outcomes:
             await self._publish(event)
             try:

@@ -60,13 +60,11 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
     for noun in (
         *(health, openapi, groups, flows, cancellations, keys, overlaps, activity, triggers),
-        *(run_once, workers, usage, refusals, events, runs, history, unrouted),
+        *(run_once, workers, usage, refusals, events, runs, history, dead, unrouted, replays),
         *(topology, tokens, audit),
     )
     for endpoint in noun.routes.endpoints
 )
-#: Bytes of the largest body that is read.
-_MAX_BODY = 64 * 1024
 
 
 def make_app(
@@ -88,9 +86,7 @@ def make_app(
         operations: acts on runs.
         settings: where the public URL comes from.
     """
-    app = web.Application(
-        middlewares=[problems, require_active, require_token], client_max_size=_MAX_BODY
-    )
+    app = web.Application(middlewares=[problems, require_active, require_token])
     app[REGISTRY] = registry
     app[CONTROL] = control
     app[USAGE] = Usage(client)
@@ -104,6 +100,4 @@ def make_app(
     app[DOCUMENT] = document(ENDPOINTS)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, partial(serve, endpoint))
-    for noun in (dead, replays):
-        app.add_routes(noun.routes)  # not declared yet: see `auth.require_token`
     return app

@@ -2,18 +2,14 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
-
-from pydantic import AwareDatetime, Field
+from typing import Any
 
 from turnout.router.api.body import Answer, Listing
 from turnout.router.api.call import Call
-from turnout.router.api.params import PageQuery, cursor
+from turnout.router.api.params import Moment, PageQuery, Text, cursor
 from turnout.router.api.routes import Routes
 
 routes = Routes()
-
-Text = Annotated[str, Field(max_length=100, pattern="^[^\\x00]*$")]
 
 
 class AuditQuery(PageQuery):
@@ -26,8 +22,8 @@ class AuditQuery(PageQuery):
     """For example "key.revoke", or "key" for all that was done to keys."""
     object: Text | None = None
     """The id of what was changed."""
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class AuditAnswer(Answer):

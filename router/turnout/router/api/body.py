@@ -77,23 +77,36 @@ class Rotation(Reason):
     """For how many seconds the old one is good as well; 0 ends it at once."""
 
 
-async def read(request: web.Request, model: type[BodyType]) -> BodyType:
-    """Read the body of a request.
+async def read(request: web.Request, model: type[BodyType], most: int) -> BodyType:
+    """Read the body of a request, of so many bytes at most.
 
     Raises:
-        Problem: 415 it is not sent as JSON, 400 it is no JSON, 422 a field is wrong or unknown.
+        Problem: 413 it has more, 415 it is not sent as JSON, 400 it is no JSON, 422 a field is
+            wrong or unknown.
     """
     if request.content_type != "application/json":
         raise Problem(
             415, "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )
     try:
-        return model.model_validate_json(await request.read())
+        return model.model_validate_json(await _content(request, most))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise Problem(400, "bad_json", first["msg"]) from None
         raise invalid_fields(named_fields(error)) from None
+
+
+async def _content(request: web.Request, most: int) -> bytes:
+    content = bytearray()
+    if (request.content_length or 0) <= most:
+        async for part in request.content.iter_any():
+            content += part
+            if len(content) > most:
+                break
+        else:
+            return bytes(content)
+    raise Problem(413, "body_too_large", f"this endpoint reads bodies of {most} bytes at most")
 
 
 def answer(model: Answer, *, status: int = 200) -> web.Response:

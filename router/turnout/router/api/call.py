@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from turnout.router.api import control
-from turnout.router.registry import Actor, AdminToken, NotFound, Registry
+from turnout.router.registry import Actor, AdminToken, Invalid, NotFound, Registry
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,25 @@ class Call:
         """
         if not self.sees(group):
             raise NotFound(what, name)
+
+    def group_of(self, group: str | None, field: str) -> str | None:
+        """Return the group that is meant where one may be named; None: all.
+
+        Args:
+            group: the one that is named; None: none is.
+            field: where it could be.
+
+        Raises:
+            Invalid: the token is limited to several groups, and none is named.
+            NotFound: the token may not see this one.
+        """
+        if group is not None:
+            self.require(group, "group", group)
+        elif self.groups is not None:
+            if len(self.groups) != 1:
+                raise Invalid(field, "this token is limited to some groups: name one of them")
+            return self.groups[0]
+        return group
 
     async def settle(self) -> None:
         """Let broker and cache follow what was just changed: see `control.settle`."""

@@ -4,50 +4,51 @@ import base64
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from aiohttp import web
 from pydantic import Field, StringConstraints
 
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Description, Items, answer, read
+from turnout.router.api.body import Answer, Body, Description, Items, Listing
+from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
+from turnout.router.api.params import UUID, LetterId, PageQuery, Text, cut
+from turnout.router.api.path import Query
+from turnout.router.api.routes import Routes
 from turnout.router.letters.dead import DISCARDED, KEPT, REPLAYED, Group, Wanted
 from turnout.router.registry import Invalid
 from turnout.shared import names
 from turnout.shared.envelope import Envelope
 from turnout.shared.errors import InvalidEnvelope, InvalidName
 
-routes = web.RouteTableDef()
+routes = Routes()
 
-Id = Annotated[str, StringConstraints(pattern=r"^(run|raw)_[0-9a-f]{32}$")]
+_ID = f"(run|raw)_{UUID}"
+Id = Annotated[str, StringConstraints(pattern=f"^{_ID}$")]
+#: A position in a listing: nanoseconds since the Unix epoch, and an id.
+_POSITION = (r"[0-8]?\d{1,18}", _ID)
 
 _STATES = Literal["kept", "replayed", "discarded", "all"]
 
 
-class DeadQuery(path.Query):
+class DeadQuery(Query):
     """Which dead letters are meant."""
 
-    flow: str | None = None
+    flow: Text | None = None
     """An address, "group/flow"."""
-    group: str | None = None
-    fingerprint: str | None = None
+    group: Text | None = None
+    fingerprint: Text | None = None
     state: _STATES = "kept"
 
 
-class DeadPage(DeadQuery):
-    """Which of them are shown."""
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 50
-    before: int | None = None
-    """The `next` of the page before."""
+class DeadPage(DeadQuery, PageQuery):
+    """Which part of them, newest first."""
 
 
 class DeadSelection(Body):
     """Which dead letters are meant: some by id, or all for which the rest holds."""
 
     ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=1000, strict=False)] | None = None
-    flow: str | None = None
-    group: str | None = None
-    fingerprint: str | None = None
+    flow: Text | None = None
+    group: Text | None = None
+    fingerprint: Text | None = None
 
     def wanted(self) -> Wanted:
         """Return the conditions.
@@ -119,14 +120,7 @@ class WholeLetterAnswer(LetterAnswer):
     """In base64; of what is no envelope, all of it."""
 
 
-class LettersAnswer(Items[LetterAnswer]):
-    """A page of dead letters, newest first."""
-
-    next: int | None
-    """`before` of the next page."""
-
-
-class GroupAnswer(Answer):
+class AlikeAnswer(Answer):
     """Dead letters that look alike."""
 
     fingerprint: str
@@ -153,65 +147,62 @@ class GroupAnswer(Answer):
         )
 
 
-class Count(Answer):
-    """How many it was."""
+class DiscardedAnswer(Answer):
+    """How many dead letters were discarded."""
 
     count: int
 
 
-@routes.get("/api/v1/dead")
-async def list_(request: web.Request) -> web.Response:
+@routes.get("/dead", filtered=True)
+async def list_all(call: Call, query: DeadPage) -> Listing[LetterAnswer]:
     """List dead letters, newest first."""
-    query = path.query(request, DeadPage)
-    rows = await request.app[OPERATIONS].dead.newest(
-        wanted(query.flow, query.group, query.fingerprint, state=query.state),
-        limit=query.limit,
-        before=query.before,
+    position = query.after(*_POSITION)
+    rows = await call.app[OPERATIONS].dead.newest(
+        _wanted(call, query),
+        limit=query.limit + 1,
+        before=None if position is None else (int(position[0]), position[1]),
     )
-    more = rows[-1].died_at if len(rows) == query.limit else None
-    return answer(LettersAnswer(items=[LetterAnswer.of(row) for row in rows], next=more))
+    found, following = cut(rows, query.limit, lambda row: (str(row.died_at), row.id))
+    return Listing(items=[LetterAnswer.of(row) for row in found], next_cursor=following)
 
 
-@routes.get("/api/v1/dead-groups")
-async def groups(request: web.Request) -> web.Response:
+@routes.get("/dead-groups", filtered=True)
+async def list_alike(call: Call, query: DeadQuery) -> Items[AlikeAnswer]:
     """Count dead letters by what went wrong."""
-    query = path.query(request, DeadQuery)
-    found = await request.app[OPERATIONS].dead.groups(
-        wanted(query.flow, query.group, query.fingerprint, state=query.state)
-    )
-    return answer(Items(items=[GroupAnswer.of(each) for each in found]))
+    found = await call.app[OPERATIONS].dead.groups(_wanted(call, query))
+    return Items(items=[AlikeAnswer.of(each) for each in found])
 
 
-@routes.get("/api/v1/dead/{id:(?:run|raw)_[0-9a-f]{32}}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/dead/{letter_id}")
+async def show(call: Call, letter_id: LetterId) -> WholeLetterAnswer:
     """Show a dead letter with its payload."""
-    row = await request.app[OPERATIONS].dead.show(request.match_info["id"])
+    row = await call.app[OPERATIONS].dead.show(letter_id)
     try:
         envelope = Envelope.decode(row.body)
     except InvalidEnvelope:
-        return answer(
-            WholeLetterAnswer.of(
-                row, method=None, headers=[], content_type="", body=_base64(row.body)
-            )
+        return WholeLetterAnswer.of(
+            row, method=None, headers=[], content_type="", body=_base64(row.body)
         )
-    return answer(
-        WholeLetterAnswer.of(
-            row,
-            method=envelope.method,
-            headers=list(envelope.headers),
-            content_type=envelope.content_type,
-            body=_base64(envelope.body),
-        )
+    return WholeLetterAnswer.of(
+        row,
+        method=envelope.method,
+        headers=list(envelope.headers),
+        content_type=envelope.content_type,
+        body=_base64(envelope.body),
     )
 
 
-@routes.post("/api/v1/dead/discard")
-async def discard(request: web.Request) -> web.Response:
+@routes.post("/dead/discard", status=200, filtered=True, refuses=())
+async def discard(call: Call, body: Discard) -> DiscardedAnswer:
     """Discard dead letters, with a reason."""
-    body = await read(request, Discard)
-    return answer(
-        Count(count=await request.app[OPERATIONS].dead.discard(body.wanted(), body.reason))
-    )
+    meant = body.wanted()._replace(groups=call.groups)
+    count = await call.app[OPERATIONS].dead.discard(meant, body.reason, call.actor)
+    return DiscardedAnswer(count=count)
+
+
+def _wanted(call: Call, query: DeadQuery) -> Wanted:
+    found = wanted(query.flow, query.group, query.fingerprint, state=query.state)
+    return found._replace(groups=call.groups)
 
 
 def wanted(

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from turnout.router.api.body import Answer, Items
 from turnout.router.api.call import Call
 from turnout.router.api.control import HISTORY, REGISTRY
-from turnout.router.api.params import PageQuery, cut
+from turnout.router.api.params import UUID, Moment, PageQuery, Text, cut
 from turnout.router.api.routes import Routes
 from turnout.router.api.selection import KeyName, PartyQuery, TriggerName, key_called, legal
 from turnout.router.history.search import Filter, Record
@@ -29,10 +29,10 @@ class HistoryQuery(PartyQuery):
     """Which events or runs."""
 
     state: State | None = None
-    error: Annotated[str, Field(max_length=200)] | None = None
+    error: Text | None = None
     """The name of an exception, with its module or without."""
-    since: AwareDatetime | None = Field(None, alias="from")
-    until: AwareDatetime | None = Field(None, alias="to")
+    since: Moment | None = Field(None, alias="from")
+    until: Moment | None = Field(None, alias="to")
 
 
 class NewestQuery(HistoryQuery, PageQuery):
@@ -132,7 +132,8 @@ async def newest(
 ) -> tuple[Sequence[Record], str | None]:
     """Find runs, newest first, and the cursor of those after them; see `filter_of`."""
     wanted = await filter_of(call, query, replays=replays)
-    before = query.after(f"{ids.RUN}_[0-9a-f]{{32}}")
+    position = query.after(f"{ids.RUN}_{UUID}")
+    before = None if position is None else position[0]
     found = await call.app[HISTORY].newest(wanted, before=before, limit=query.limit + 1)
     return cut(found, query.limit, lambda run: (run.id,))
 

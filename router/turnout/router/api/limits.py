@@ -10,7 +10,8 @@ from turnout.router.registry import Limits
 # Ingress counts with all values in these ranges; RabbitMQ takes no larger body.
 Rate = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Size = Annotated[int, Field(ge=0, le=15 * 1024 * 1024)]
+LARGEST_EVENT = 15 * 1024 * 1024
+Size = Annotated[int, Field(ge=0, le=LARGEST_EVENT)]
 
 
 class LimitsBody(Body):

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, AwareDatetime, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from turnout.router.api.body import Description
@@ -32,6 +33,20 @@ def _slug(value: str) -> str:
 Slug = Annotated[str, AfterValidator(_slug), Field(json_schema_extra={"pattern": SLUG_PATTERN})]
 """Of a group or a flow."""
 
+Text = Annotated[str, Field(max_length=200, pattern="^[^\\x00]*$")]
+"""What is looked for: no database knows U+0000."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("moment", "this is no moment of the calendar in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc)]
+"""With a time zone."""
+
 
 @dataclass(frozen=True)
 class Identifier:
@@ -44,15 +59,18 @@ class Identifier:
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
         """Let it have the form of one."""
-        return core_schema.str_schema(pattern=f"^{self.prefix}_[0-9a-f]{{32}}$")
+        return core_schema.str_schema(pattern=f"^{self.prefix}_{UUID}$")
 
+
+#: What an id ends with.
+UUID = "[0-9a-f]{32}"
 
 KeyId = Annotated[str, Identifier(ids.KEY, "key")]
 TriggerId = Annotated[str, Identifier(ids.TRIGGER, "trigger")]
 TokenId = Annotated[str, Identifier(ids.TOKEN, "token")]
 EventId = Annotated[str, Identifier(ids.EVENT, "event")]
 RunId = Annotated[str, Identifier(ids.RUN, "run")]
-LetterId = Annotated[str, Identifier(f"(?:{ids.RUN}|raw)", "dead letter")]
+LetterId = Annotated[str, Identifier(f"({ids.RUN}|raw)", "dead letter")]
 ReplayId = Annotated[str, Identifier(ids.REPLAY, "replay")]
 
 
@@ -90,19 +108,18 @@ class PageQuery(Query):
             raise Invalid("cursor", "this is no next_cursor of a listing")
         return Slice(self.limit, tuple(position))
 
-    def after(self, pattern: str) -> str | None:
-        """Return the one text that the cursor holds: the position of the item before.
+    def after(self, *patterns: str) -> tuple[str, ...] | None:
+        """Return the position of the item before, of which each part has its pattern.
 
         Raises:
-            Invalid: it is not of this pattern, so the cursor is of another listing.
+            Invalid: it has not: the cursor is of another listing.
         """
         position = self.page.after
         if position is None:
             return None
-        text = "\n".join(position)
-        if not re.fullmatch(pattern, text):
+        if len(position) != len(patterns) or not all(map(re.fullmatch, patterns, position)):
             raise Invalid("cursor", "this is the next_cursor of another listing")
-        return text
+        return position
 
 
 def cut(

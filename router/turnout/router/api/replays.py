@@ -6,27 +6,30 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from aiohttp import web
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
-from turnout.router.api import path
-from turnout.router.api.body import Answer, Body, Items, answer, read
-from turnout.router.api.control import OPERATIONS, REGISTRY
+from turnout.router.api.body import Answer, Body, Listing, Reason
+from turnout.router.api.call import Call
+from turnout.router.api.control import OPERATIONS
 from turnout.router.api.dead import DeadSelection, moment
+from turnout.router.api.params import UUID, Moment, PageQuery, ReplayId, Text, cursor
+from turnout.router.api.routes import LARGEST_PAYLOAD, Routes, Tagged
 from turnout.router.letters.dead import Wanted
 from turnout.router.registry import Invalid
 from turnout.router.replay.edit import Edit
 from turnout.router.replay.plan import Selection
+from turnout.router.replay.replay import Replay
 from turnout.router.replay.replays import Replays
-from turnout.shared import ids, names
+from turnout.shared import names
 from turnout.shared.errors import InvalidName
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 #: Runs a second, unless said otherwise.
 RATE = 500.0
 
-EventId = Annotated[str, StringConstraints(pattern=r"^evt_[0-9a-f]{32}$")]
+EventId = Annotated[str, StringConstraints(pattern=f"^evt_{UUID}$")]
 _Rate = Annotated[float, Field(ge=0, le=1_000_000, strict=False)]
 
 
@@ -36,16 +39,16 @@ class EventSelection(Body):
     events: (
         Annotated[tuple[EventId, ...], Field(min_length=1, max_length=1000, strict=False)] | None
     ) = None
-    flow: str | None = None
-    group: str | None = None
-    trigger: str | None = None
-    key: str | None = None
+    flow: Text | None = None
+    group: Text | None = None
+    trigger: Text | None = None
+    key: Text | None = None
     state: (
         Literal["queued", "running", "retrying", "succeeded", "dead", "cancelled", "unknown"] | None
     ) = None
-    error_type: str | None = None
-    since: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    until: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    error_type: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
     def selection(self) -> Selection:
         """Return the conditions.
@@ -72,7 +75,7 @@ class EditBody(Body):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.merge is None) == (self.body is None):
-            raise ValueError("either merge or body")
+            raise PydanticCustomError("one", "either merge or body")
         return self
 
     def edit(self) -> Edit:
@@ -89,14 +92,14 @@ class EditBody(Body):
             raise Invalid("edit.body", f"it is no base64: {error}") from None
 
 
-class NewReplay(Body):
+class NewReplay(Reason):
     """A replay to plan."""
 
     events: EventSelection | None = None
     """From the history and the archive."""
     dead: DeadSelection | None = None
     """Dead letters."""
-    target: str | None = None
+    target: Text | None = None
     """Another flow of the group, "group/flow", that runs instead: only in a dry run."""
     dry_run: bool = False
     """Each run is a test: one attempt, marked as such everywhere."""
@@ -109,31 +112,35 @@ class NewReplay(Body):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.events is None) == (self.dead is None):
-            raise ValueError("either events or dead")
+            raise PydanticCustomError("one", "either events or dead")
         if self.target is not None and not self.dry_run:
-            raise ValueError("another flow runs only in a dry run: set dry_run")
+            raise PydanticCustomError("target", "another flow runs only in a dry run: set dry_run")
         return self
 
-    def wanted(self) -> Selection | Wanted:
-        """Return the conditions.
+    def wanted(self, call: Call) -> Selection | Wanted:
+        """Return the conditions, of what the token may see.
 
         Raises:
             Invalid: there is none, or they make no sense.
+            NotFound: they name a group that the token may not see.
         """
+        found: Selection | Wanted
         if self.events is not None:
-            return self.events.selection()
-        assert self.dead is not None  # noqa: S101 - see above
-        return self.dead.wanted()
+            found, field = self.events.selection(), "events.group"
+        else:
+            assert self.dead is not None  # noqa: S101 - see above
+            found, field = self.dead.wanted(), "dead.group"
+        return found._replace(group=call.group_of(found.group, field))
 
 
-class Start(Body):
+class Start(Reason):
     """How a planned replay is started."""
 
     rate: _Rate | None = None
     """null: as it was planned."""
 
 
-class Rate(Body):
+class ReplayChange(Body):
     """How fast a replay goes on."""
 
     rate: _Rate
@@ -151,6 +158,8 @@ class ReplayAnswer(Answer):
     """A replay."""
 
     id: str
+    group: str | None
+    """Slug of the group that all of it is of; null: of any."""
     state: str
     source: str
     selection: dict[str, Any]
@@ -175,7 +184,7 @@ class ReplayAnswer(Answer):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, row: Any, replays: Replays, /, **more: Any) -> Self:
+    def of(cls, row: Replay, replays: Replays, /, **more: Any) -> Self:
         """Show one."""
         progress = replays.progress(row)
         done = max(row.position, progress.position)
@@ -184,6 +193,7 @@ class ReplayAnswer(Answer):
             remaining = row.total / row.rate
         return cls(
             id=row.id,
+            group=row.group,
             state=row.state,
             source=row.source,
             selection=json.loads(row.selection),
@@ -214,92 +224,86 @@ class WholeReplayAnswer(ReplayAnswer):
     """Its runs by state, as far as they are recorded."""
 
 
-@routes.post("/api/v1/replays")
-async def create(request: web.Request) -> web.Response:
+@routes.post("/replays", filtered=True, max_body=LARGEST_PAYLOAD, refuses=(404,))
+async def create(call: Call, body: NewReplay) -> Tagged[ReplayAnswer]:
     """Plan a replay: what is meant is counted in the background."""
-    body = await read(request, NewReplay)
-    wanted = body.wanted()
+    wanted = body.wanted(call)
     if body.target is not None:
-        flow = await request.app[REGISTRY].flow(*_address("target", body.target))
-        if wanted.group != flow.group:
+        group, flow = _address("target", body.target)
+        call.require(group, "flow", body.target)
+        await call.registry.flow(group, flow)
+        if wanted.group != group:
             raise Invalid("target", "select by a flow or group, the target's own: nothing crosses")
-    replays = request.app[OPERATIONS].replays
-    row = await replays.plan(
+    replay = await call.app[OPERATIONS].replays.plan(
         wanted,
         target=body.target,
         dry_run=body.dry_run,
         edit=body.edit.edit() if body.edit is not None else None,
         rate=body.rate,
+        actor=call.actor,
         start=body.start,
     )
-    return answer(ReplayAnswer.of(row, replays), status=201)
+    return _shown(call, replay)
 
 
-@routes.get("/api/v1/replays")
-async def list_(request: web.Request) -> web.Response:
-    """List the newest replays."""
-    replays = request.app[OPERATIONS].replays
-    rows = await replays.newest(50)
-    return answer(Items(items=[ReplayAnswer.of(row, replays) for row in rows]))
+@routes.get("/replays", filtered=True)
+async def list_all(call: Call, query: PageQuery) -> Listing[ReplayAnswer]:
+    """List replays, newest first."""
+    replays = call.app[OPERATIONS].replays
+    found = await replays.newest(call.groups, query.page)
+    return Listing(
+        items=[ReplayAnswer.of(each, replays) for each in found], next_cursor=cursor(found.next)
+    )
 
 
-@routes.get("/api/v1/replays/{id}")
-async def show(request: web.Request) -> web.Response:
+@routes.get("/replays/{replay_id}")
+async def show(call: Call, replay_id: ReplayId) -> Tagged[WholeReplayAnswer]:
     """Show a replay, with samples and what became of its runs."""
-    replay_id = path.identifier(request, ids.REPLAY)
-    replays = request.app[OPERATIONS].replays
-    row = await replays.get(replay_id)
+    replays = call.app[OPERATIONS].replays
+    replay = await replays.get(replay_id)
     samples = [
         Sample(event_id=each.event_id, origin=each.origin)
         for each in await replays.samples(replay_id)
     ]
     outcomes = await replays.outcomes(replay_id)
-    return answer(WholeReplayAnswer.of(row, replays, samples=samples, outcomes=outcomes))
+    answer = WholeReplayAnswer.of(replay, replays, samples=samples, outcomes=outcomes)
+    return Tagged(answer, replay)
 
 
-@routes.post("/api/v1/replays/{id}/start")
-async def start(request: web.Request) -> web.Response:
+@routes.post("/replays/{replay_id}/start", status=200)
+async def start(call: Call, replay_id: ReplayId, body: Start) -> Tagged[ReplayAnswer]:
     """Start a planned replay."""
-    body = await read(request, Start)
-    replays = request.app[OPERATIONS].replays
-    row = await replays.start(path.identifier(request, ids.REPLAY), body.rate)
-    return answer(ReplayAnswer.of(row, replays))
+    replays = call.app[OPERATIONS].replays
+    return _shown(call, await replays.start(replay_id, body.rate, call.actor))
 
 
-@routes.post("/api/v1/replays/{id}/pause")
-async def pause(request: web.Request) -> web.Response:
+@routes.post("/replays/{replay_id}/pause", status=200)
+async def pause(call: Call, replay_id: ReplayId, body: Reason) -> Tagged[ReplayAnswer]:
     """Let a replay wait."""
-    replays = request.app[OPERATIONS].replays
-    return answer(
-        ReplayAnswer.of(await replays.pause(path.identifier(request, ids.REPLAY)), replays)
-    )
+    return _shown(call, await call.app[OPERATIONS].replays.pause(replay_id, call.actor))
 
 
-@routes.post("/api/v1/replays/{id}/resume")
-async def resume(request: web.Request) -> web.Response:
+@routes.post("/replays/{replay_id}/resume", status=200)
+async def resume(call: Call, replay_id: ReplayId, body: Reason) -> Tagged[ReplayAnswer]:
     """Let a replay go on."""
-    replays = request.app[OPERATIONS].replays
-    return answer(
-        ReplayAnswer.of(await replays.resume(path.identifier(request, ids.REPLAY)), replays)
-    )
+    return _shown(call, await call.app[OPERATIONS].replays.resume(replay_id, call.actor))
 
 
-@routes.post("/api/v1/replays/{id}/abort")
-async def abort(request: web.Request) -> web.Response:
+@routes.post("/replays/{replay_id}/abort", status=200)
+async def abort(call: Call, replay_id: ReplayId, body: Reason) -> Tagged[ReplayAnswer]:
     """End a replay; what it has published runs."""
-    replays = request.app[OPERATIONS].replays
-    return answer(
-        ReplayAnswer.of(await replays.abort(path.identifier(request, ids.REPLAY)), replays)
-    )
+    return _shown(call, await call.app[OPERATIONS].replays.abort(replay_id, call.actor))
 
 
-@routes.patch("/api/v1/replays/{id}")
-async def change(request: web.Request) -> web.Response:
+@routes.patch("/replays/{replay_id}")
+async def change(call: Call, replay_id: ReplayId, body: ReplayChange) -> Tagged[ReplayAnswer]:
     """Change how fast a replay goes on."""
-    body = await read(request, Rate)
-    replays = request.app[OPERATIONS].replays
-    row = await replays.set_rate(path.identifier(request, ids.REPLAY), body.rate)
-    return answer(ReplayAnswer.of(row, replays))
+    replays = call.app[OPERATIONS].replays
+    return _shown(call, await replays.set_rate(replay_id, body.rate, call.actor))
+
+
+def _shown(call: Call, replay: Replay) -> Tagged[ReplayAnswer]:
+    return Tagged(ReplayAnswer.of(replay, call.app[OPERATIONS].replays), replay)
 
 
 def _address(field: str, text: str) -> tuple[str, str]:

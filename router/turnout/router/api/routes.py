@@ -30,11 +30,17 @@ from pydantic import TypeAdapter
 
 from turnout.router.api.body import Answer, Body
 from turnout.router.api.content import Bytes, Lines
+from turnout.router.api.limits import LARGEST_EVENT
 from turnout.router.api.params import ChangeQuery, Identifier
 from turnout.router.api.path import Query
 from turnout.router.registry import Noun, Role
 
 PREFIX = "/api/v1"
+
+#: Bytes of the largest body, unless said otherwise.
+_LARGEST_BODY = 64 * 1024
+#: Bytes of the largest that holds a payload, in base64, as large as ingress can be set to take.
+LARGEST_PAYLOAD = LARGEST_EVENT * 4 // 3 + _LARGEST_BODY
 
 _AnswerType = TypeVar("_AnswerType", bound=Answer)
 _Handler = TypeVar("_Handler", bound=Callable[..., Awaitable[object]])
@@ -70,6 +76,8 @@ class Endpoint:
     status: int
     refuses: frozenset[int]
     """Statuses of its own, besides those that follow from the rest."""
+    max_body: int
+    """Bytes of the largest body."""
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -181,6 +189,8 @@ class Options(TypedDict, total=False):
     a token that is limited to groups is refused."""
     refuses: tuple[int, ...]
     """Statuses that the handler has of its own."""
+    max_body: int
+    """Bytes of the largest body; more where it holds the payload of an event."""
 
 
 class Routes:
@@ -222,6 +232,7 @@ class Routes:
                     filtered=options.get("filtered", False),
                     status=options.get("status", 200),
                     refuses=frozenset(options.get("refuses", (409,))),
+                    max_body=options.get("max_body", _LARGEST_BODY),
                 )
             )
             return handler

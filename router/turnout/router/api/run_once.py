@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from turnout.router import run_once
-from turnout.router.api.body import Answer, Body
+from turnout.router.api.body import Answer, Reason
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
 from turnout.router.api.params import TriggerId
 from turnout.router.api.problem import Problem
-from turnout.router.api.routes import Routes
+from turnout.router.api.routes import LARGEST_PAYLOAD, Routes
 from turnout.router.registry import Invalid, Method
 from turnout.router.run_once import NotReady, Once, Readiness
 from turnout.shared.outcome import Outcome
@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 _LONGEST = 600.0
 
 
-class NewOnce(Body):
+class NewOnce(Reason):
     """What the flow is to receive."""
 
     method: Method | None = None
@@ -52,7 +52,7 @@ class ReadinessAnswer(Answer):
         return cls(**readiness._asdict())
 
 
-class AttemptAnswer(Answer):
+class EndAnswer(Answer):
     """How the run ended."""
 
     state: str
@@ -90,7 +90,7 @@ class OnceAnswer(Answer):
     run_id: str
     before: ReadinessAnswer
     """What the flow's queue looked like when it was sent."""
-    attempt: AttemptAnswer | None
+    attempt: EndAnswer | None
     """null: it did not end in time, and is still queued or running."""
 
     @classmethod
@@ -100,7 +100,7 @@ class OnceAnswer(Answer):
             event_id=once.event_id,
             run_id=once.run_id,
             before=ReadinessAnswer.of(once.readiness),
-            attempt=None if once.outcome is None else AttemptAnswer.of(once.outcome),
+            attempt=None if once.outcome is None else EndAnswer.of(once.outcome),
         )
 
 
@@ -111,17 +111,19 @@ async def ready(call: Call, trigger_id: TriggerId) -> ReadinessAnswer:
     return ReadinessAnswer.of(await call.app[OPERATIONS].once.readiness(trigger))
 
 
-@routes.post("/triggers/{trigger_id}/run-once", status=200)
+@routes.post("/triggers/{trigger_id}/run-once", status=200, max_body=LARGEST_PAYLOAD)
 async def run(call: Call, trigger_id: TriggerId, body: NewOnce) -> OnceAnswer:
     """Run the flow of a trigger once, and wait for its end."""
     trigger = await call.registry.trigger(trigger_id)
+    content = _bytes(body)
+    most = trigger.effective_limits.max_body_bytes
+    if most is not None and len(content) > most:
+        raise Invalid("body", f"ingress takes {most} bytes at most through this trigger")
     test = run_once.Call(
-        method=body.method or trigger.methods[0],
-        headers=body.headers,
-        body=_bytes(body),
+        method=body.method or trigger.methods[0], headers=body.headers, body=content
     )
     try:
-        once = await call.app[OPERATIONS].once.run(trigger, test, body.timeout)
+        once = await call.app[OPERATIONS].once.run(trigger, test, body.timeout, call.actor)
     except NotReady as error:
         raise Problem(409, "not_ready", str(error)) from None
     return OnceAnswer.of(once)

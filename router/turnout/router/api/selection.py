@@ -1,13 +1,12 @@
 """Which of the counted calls a request asks for, and whose each was."""
 
 from collections.abc import Callable, Collection
-from typing import Annotated, NamedTuple, Self, TypeVar
-
-from pydantic import Field
+from typing import NamedTuple, Self, TypeVar
 
 from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
 from turnout.router.api.control import REGISTRY
+from turnout.router.api.params import Text
 from turnout.router.api.path import Query
 from turnout.router.registry import ApiKey, Directory, Invalid, NotFound, Trigger
 from turnout.shared import ids, names
@@ -19,12 +18,12 @@ _Legal = TypeVar("_Legal")
 class PartyQuery(Query):
     """Which calls are wanted; all conditions hold together."""
 
-    group: str | None = None
-    flow: str | None = None
+    group: Text | None = None
+    flow: Text | None = None
     """The address: "group/flow"."""
-    trigger: Annotated[str, Field(max_length=100)] | None = None
+    trigger: Text | None = None
     """Its id."""
-    key: Annotated[str, Field(max_length=100)] | None = None
+    key: Text | None = None
     """Its id, name or prefix."""
 
 

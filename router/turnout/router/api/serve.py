@@ -34,7 +34,7 @@ async def serve(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
     if token is not None and token.groups is not None:
         await _check_groups(endpoint, arguments, token.groups, request)
     query = path.query(request, endpoint.query)
-    body = None if endpoint.body is None else await read(request, endpoint.body)
+    body = None if endpoint.body is None else await read(request, endpoint.body, endpoint.max_body)
     if "query" in endpoint.arguments:
         arguments["query"] = query
     if body is not None:

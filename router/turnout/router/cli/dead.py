@@ -8,7 +8,16 @@ import typer
 
 from turnout.router.cli import client, replays
 from turnout.router.cli.arguments import OfFlow, OfGroup
-from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
+from turnout.router.cli.events import Cursor, Limit
+from turnout.router.cli.output import (
+    Document,
+    Json,
+    moment,
+    show_fields,
+    show_json,
+    show_table,
+    tell_more,
+)
 from turnout.router.cli.replays import BodyFile, Merge, Rate
 
 app = typer.Typer(
@@ -33,7 +42,8 @@ def list_(
     groups: Annotated[
         bool, typer.Option("--groups", help="Count those that look alike instead.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List dead letters, newest first."""
@@ -44,7 +54,11 @@ def list_(
         "fingerprint": fingerprint,
         "state": state,
     }
-    found = api.get("dead-groups", **query) if groups else api.get("dead", **query, limit=limit)
+    found = (
+        api.get("dead-groups", **query)
+        if groups
+        else api.get("dead", **query, limit=limit, cursor=cursor)
+    )
     if json:
         show_json(found)
     elif groups:
@@ -74,6 +88,7 @@ def list_(
             ),
             empty="No dead letters.",
         )
+        tell_more(found)
 
 
 @app.command()

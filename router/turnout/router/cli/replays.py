@@ -134,7 +134,7 @@ def status(
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the newest replays."""
-    found = client.find().get("replays")
+    found = client.find().get("replays", limit=50)
     if json:
         show_json(found)
         return

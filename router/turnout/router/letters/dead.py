@@ -13,7 +13,7 @@ from turnout.router.database import Database
 from turnout.router.letters.fingerprint import fingerprint
 from turnout.router.letters.models import DeadLetter
 from turnout.router.letters.write import upsert
-from turnout.router.registry import NotFound
+from turnout.router.registry import Actor, NotFound, changing
 from turnout.shared import log, names
 from turnout.shared.amqp import Delivery, properties_of
 from turnout.shared.envelope import Envelope
@@ -33,6 +33,8 @@ class Wanted(NamedTuple):
     """Which dead letters are meant; None: any."""
 
     ids: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    """Slugs of the groups that are looked at."""
     group: str | None = None
     flow: str | None = None
     """Slug of the flow."""
@@ -51,7 +53,11 @@ class Wanted(NamedTuple):
                 (table.state, self.state),
             )
             if value is not None
-        ] + ([] if self.ids is None else [table.id.in_(self.ids)])
+        ] + [
+            column.in_(values)
+            for column, values in ((table.id, self.ids), (table.group_slug, self.groups))
+            if values is not None
+        ]
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,14 @@ class DeadLetters:
                 error=row["error"],
             )
 
-    async def newest(self, wanted: Wanted, *, limit: int, before: int | None) -> list[Any]:
-        """Return the newest, without their payloads; `before` is a `died_at`."""
+    async def newest(
+        self, wanted: Wanted, *, limit: int, before: tuple[int, str] | None
+    ) -> list[Any]:
+        """Return the newest, without their payloads; `before` is a `died_at`, and its id."""
         query = sa.select(*_SHOWN).where(*wanted.conditions())
         if before is not None:
-            query = query.where(DeadLetter.died_at < before)
+            there = sa.tuple_(*map(sa.literal, before))
+            query = query.where(sa.tuple_(DeadLetter.died_at, DeadLetter.id) < there)
         query = query.order_by(DeadLetter.died_at.desc(), DeadLetter.id.desc()).limit(limit)
         async with self._database.reading() as connection:
             return list(await connection.execute(query))
@@ -142,10 +151,23 @@ class DeadLetters:
             raise NotFound("dead letter", letter_id)
         return found
 
-    async def discard(self, wanted: Wanted, reason: str) -> int:
+    async def discard(self, wanted: Wanted, reason: str, actor: Actor) -> int:
         """Discard those that are kept, and tell how many that were."""
-        async with self._database.writing() as connection:
-            return await settle(connection, wanted, DISCARDED, reason)
+        table = DeadLetter
+        query = (
+            sa.select(table.group_slug, sa.func.count())
+            .where(*wanted.conditions(), table.state == KEPT)
+            .group_by(table.group_slug)
+        )
+        what = {name: value for name, value in wanted._asdict().items() if value is not None}
+        async with changing(self._database, actor) as change:
+            found: list[tuple[str | None, int]]
+            found = [(row[0], row[1]) for row in await change.connection.execute(query)]
+            count = await settle(change.connection, wanted, DISCARDED, reason)
+            for group, number in found or [(wanted.group, 0)]:  # each group sees its own
+                detail = {**what, "ids": (wanted.ids or [])[:100], "count": number}
+                await change.note("dead.discard", group=group, detail=detail)
+        return count
 
 
 async def settle(connection: AsyncConnection, wanted: Wanted, state: str, by: str) -> int:

@@ -6,7 +6,7 @@ A moment is a number of nanoseconds since the Unix epoch, as in envelopes.
 from sqlalchemy import BigInteger, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turnout.router.models import Base
+from turnout.router.models import APART, Base
 
 
 class DeadLetter(Base):
@@ -16,6 +16,7 @@ class DeadLetter(Base):
     __table_args__ = (
         Index("ix_dead_letters_state_died_at", "state", "died_at"),
         Index("ix_dead_letters_state_fingerprint", "state", "fingerprint"),
+        {"info": APART},
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -50,6 +51,7 @@ class Unrouted(Base):
     """An event for whose routing key there was no binding."""
 
     __tablename__ = "unrouted"
+    __table_args__ = ({"info": APART},)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     """Of the run; or, of what is no envelope, "raw_" and a hash of its bytes."""

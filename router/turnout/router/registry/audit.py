@@ -54,10 +54,18 @@ class AuditEntry:
 class AuditLog(Store):
     """The audit log."""
 
-    async def note(self, verb: str, detail: Mapping[str, Any]) -> None:
-        """Note what was done outside of the database: see `Change.note`."""
+    async def note(
+        self,
+        verb: str,
+        detail: Mapping[str, Any],
+        *,
+        object_id: str = "",
+        label: str = "",
+        group: str | None = None,
+    ) -> None:
+        """Note what is done outside of the database: see `Change.note`."""
         async with self._changing() as change:
-            await change.note(verb, detail=detail)
+            await change.note(verb, object_id=object_id, label=label, group=group, detail=detail)
 
     async def list_audit(
         self,

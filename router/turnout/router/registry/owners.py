@@ -7,11 +7,12 @@ from turnout.router import models
 from turnout.router.history.models import Run
 from turnout.router.letters.models import DeadLetter
 from turnout.router.registry.store import Store
+from turnout.router.replay.models import Replay
 from turnout.shared import ids
 
 #: For each noun, what finds the slug of the group. What is not here is of no group, so that a token
 #: limited to some does not see it.
-_OWNERS: dict[str, tuple[Select[str], InstrumentedAttribute[str]]] = {
+_OWNERS: dict[str, tuple[Select[str | None], InstrumentedAttribute[str]]] = {
     "key": (select(models.Group.slug).join(models.ApiKey), models.ApiKey.id),
     "trigger": (
         select(models.Group.slug).join(models.Flow).join(models.Trigger),
@@ -20,6 +21,7 @@ _OWNERS: dict[str, tuple[Select[str], InstrumentedAttribute[str]]] = {
     "event": (select(Run.group_slug), Run.id),
     "run": (select(Run.group_slug), Run.id),
     "dead letter": (select(DeadLetter.group_slug), DeadLetter.id),
+    "replay": (select(Replay.group_slug), Replay.id),
 }
 
 

@@ -6,16 +6,19 @@ A moment is a number of nanoseconds since the Unix epoch, as in envelopes.
 from sqlalchemy import BigInteger, Float, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from turnout.router.models import Base
+from turnout.router.models import APART, Base
 
 
 class Replay(Base):
     """A number of runs that are to be repeated, and how far that is."""
 
     __tablename__ = "replays"
+    __table_args__ = ({"info": APART},)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    group_slug: Mapped[str | None] = mapped_column(String(40))
+    """Of the group that all of it is of; None: of any."""
     source: Mapped[str] = mapped_column(String(10))
     """history or dead: where its payloads come from."""
     selection: Mapped[str] = mapped_column(Text)
@@ -49,7 +52,7 @@ class ReplayItem(Base):
 
     __tablename__ = "replay_items"
     # SQLite keeps the rows in the index of the primary key: one tree instead of two.
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = {"sqlite_with_rowid": False, "info": APART}  # noqa: RUF012 - SQLAlchemy's own form
 
     replay_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)

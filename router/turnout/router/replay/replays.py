@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from turnout.router.database import Database
 from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
 from turnout.router.letters.dead import Wanted
-from turnout.router.registry import Conflict, NotFound
+from turnout.router.registry import Actor, Page, Slice, WrongState, changing
 from turnout.router.replay import plan, store
 from turnout.router.replay.edit import Edit
 from turnout.router.replay.plan import Item, Selection
+from turnout.router.replay.replay import Replay
 from turnout.router.replay.runner import TEMPORARY, Runner
 from turnout.router.replay.store import Store
 from turnout.shared import ids, log
@@ -72,8 +74,9 @@ class Replays:
         dry_run: bool,
         edit: Edit | None,
         rate: float,
+        actor: Actor,
         start: bool = False,
-    ) -> Any:
+    ) -> Replay:
         """Find out what is meant, in the background, and return the replay that it becomes.
 
         Args:
@@ -82,12 +85,13 @@ class Replays:
             dry_run: whether each run is a test.
             edit: how bodies are changed.
             rate: runs a second; 0: as fast as it goes.
+            actor: who wants it.
             start: start it as soon as it is planned.
         """
-        replay_id = ids.new(ids.REPLAY)
         chosen = {name: value for name, value in wanted._asdict().items() if value is not None}
-        await self._store.add(
-            id=replay_id,
+        replay = Replay(
+            id=ids.new(ids.REPLAY),
+            group=wanted.group,
             created_at=store.now(),
             source=plan.HISTORY if isinstance(wanted, Selection) else plan.DEAD,
             selection=json.dumps(chosen, default=str),
@@ -96,32 +100,24 @@ class Replays:
             edit=None if edit is None else edit.to_json(),
             rate=rate,
             state=store.PLANNING,
-            total=0,
-            gone=0,
-            position=0,
-            intent=0,
-            skipped=0,
-            note="",
-            started_at=0,
-            ended_at=0,
         )
-        self._tasks.put_nowait(self._plan(replay_id, wanted, start=start))
-        return await self.get(replay_id)
+        async with changing(self._database, actor) as change:
+            await store.add(change.connection, replay)
+            await change.record("replay.plan", before=None, after=replay)
+        self._tasks.put_nowait(self._plan(replay.id, wanted, actor if start else None))
+        return replay
 
-    async def get(self, replay_id: str) -> Any:
+    async def get(self, replay_id: str) -> Replay:
         """Return a replay.
 
         Raises:
             NotFound: there is none with this id.
         """
-        found = await self._store.get(replay_id)
-        if found is None:
-            raise NotFound("replay", replay_id)
-        return found
+        return await self._store.get(replay_id)
 
-    async def newest(self, limit: int) -> Any:
-        """Return the newest replays."""
-        return await self._store.newest(limit)
+    async def newest(self, groups: Sequence[str] | None, page: Slice) -> Page[Replay]:
+        """Return a part of the replays of some groups, see `Store.newest`."""
+        return await self._store.newest(groups, page)
 
     async def samples(self, replay_id: str) -> list[Item]:
         """Return the first items of a replay."""
@@ -131,77 +127,78 @@ class Replays:
         """Count the runs of a replay by their state."""
         return await self._store.outcomes(replay_id)
 
-    def progress(self, replay: Any) -> Progress:
+    def progress(self, replay: Replay) -> Progress:
         """Tell how a replay gets on."""
         under_way = self._under_way.get(replay.id)
         if under_way is None:
             return Progress(replay.position, 0.0, None, "")
         return under_way.progress(replay.total)
 
-    async def start(self, replay_id: str, rate: float | None) -> Any:
+    async def start(self, replay_id: str, rate: float | None, actor: Actor) -> Replay:
         """Start a planned replay.
 
         Raises:
-            Conflict: it is not planned, or has started before.
             NotFound: there is none with this id.
+            WrongState: it is not planned, or has started before.
         """
         values = {} if rate is None else {"rate": rate}
-        await self._change(
-            replay_id, [store.PLANNED], state=store.RUNNING, started_at=store.now(), **values
+        started = await self._change(
+            "start",
+            replay_id,
+            [store.PLANNED],
+            actor,
+            state=store.RUNNING,
+            started_at=store.now(),
+            **values,
         )
         self._tasks.put_nowait(self._run(replay_id))
-        return await self.get(replay_id)
+        return started
 
-    async def pause(self, replay_id: str) -> Any:
+    async def pause(self, replay_id: str, actor: Actor) -> Replay:
         """Let a replay wait.
 
         Raises:
-            Conflict: it does not run.
             NotFound: there is none with this id.
+            WrongState: it does not run.
         """
-        await self._change(replay_id, [store.RUNNING], state=store.PAUSED)
-        return await self._tell(replay_id)
+        return await self._change("pause", replay_id, [store.RUNNING], actor, state=store.PAUSED)
 
-    async def resume(self, replay_id: str) -> Any:
+    async def resume(self, replay_id: str, actor: Actor) -> Replay:
         """Let a replay go on.
 
         Raises:
-            Conflict: it is not paused.
             NotFound: there is none with this id.
+            WrongState: it is not paused.
         """
-        await self._change(replay_id, [store.PAUSED], state=store.RUNNING)
-        return await self._tell(replay_id)
+        return await self._change("resume", replay_id, [store.PAUSED], actor, state=store.RUNNING)
 
-    async def set_rate(self, replay_id: str, rate: float) -> Any:
+    async def set_rate(self, replay_id: str, rate: float, actor: Actor) -> Replay:
         """Change the rate of a replay.
 
         Raises:
-            Conflict: it has ended.
             NotFound: there is none with this id.
+            WrongState: it has ended.
         """
-        await self._change(
-            replay_id, [store.PLANNING, store.PLANNED, store.RUNNING, store.PAUSED], rate=rate
-        )
-        return await self._tell(replay_id)
+        return await self._change("change", replay_id, store.UNENDED, actor, rate=rate)
 
-    async def abort(self, replay_id: str) -> Any:
+    async def abort(self, replay_id: str, actor: Actor) -> Replay:
         """End a replay; what it has published runs.
 
         Raises:
-            Conflict: it has ended.
             NotFound: there is none with this id.
+            WrongState: it has ended.
         """
-        await self._change(
+        aborted = await self._change(
+            "abort",
             replay_id,
-            [store.PLANNING, store.PLANNED, store.RUNNING, store.PAUSED],
+            store.UNENDED,
+            actor,
             state=store.ABORTED,
             ended_at=store.now(),
         )
-        under_way = self._under_way.get(replay_id)
-        found = await self._tell(replay_id)
-        if under_way is None:
+        if replay_id not in self._under_way:
             await self._store.forget_items(replay_id)
-        return found
+        return aborted
 
     async def run(self) -> None:
         """Plan and run replays, for ever; those first that ran when the router last ended."""
@@ -221,20 +218,25 @@ class Replays:
             while True:
                 group.create_task(await self._tasks.get())
 
-    async def _change(self, replay_id: str, when: list[str], **values: Any) -> None:
-        if not await self._store.change(replay_id, when, **values):
-            found = await self.get(replay_id)
-            raise Conflict(f"replay {replay_id} is {found.state}")
-
-    async def _tell(self, replay_id: str) -> Any:
-        """Let the runner know what its row says."""
-        replay = await self.get(replay_id)
+    async def _change(
+        self, verb: str, replay_id: str, when: Sequence[str], actor: Actor, **values: Any
+    ) -> Replay:
+        """Change a replay that is in one of some states, and let its runner know."""
+        async with changing(self._database, actor) as change:
+            before = await store.find(change.connection, replay_id)
+            if not await store.change(change.connection, replay_id, when, **values):
+                raise WrongState(f"replay {replay_id} is {before.state}")
+            after = replace(before, **values)
+            await change.record(f"replay.{verb}", before=before, after=after)
         under_way = self._under_way.get(replay_id)
         if under_way is not None:
-            under_way.hear(replay)
-        return replay
+            under_way.hear(after)
+        return after
 
-    async def _plan(self, replay_id: str, wanted: Selection | Wanted, *, start: bool) -> None:
+    async def _plan(
+        self, replay_id: str, wanted: Selection | Wanted, starter: Actor | None
+    ) -> None:
+        """Plan a replay, and start it if somebody wants that."""
         try:
             await plan.write(self._database, self._archive, replay_id, wanted)
             planned = await self._store.change(replay_id, [store.PLANNING], state=store.PLANNED)
@@ -251,8 +253,8 @@ class Replays:
             return
         if not planned:  # aborted meanwhile
             await self._store.forget_items(replay_id)
-        elif start:
-            await self.start(replay_id, None)
+        elif starter is not None:
+            await self.start(replay_id, None, starter)
 
     async def _run(self, replay_id: str) -> None:
         backoff = Backoff(0.2, 5.0)
@@ -297,15 +299,15 @@ class Replays:
 class _UnderWay:
     """A replay that runs: what its operator wants, and how fast it is."""
 
-    def __init__(self, replay: Any) -> None:
-        self.rate: float = replay.rate
+    def __init__(self, replay: Replay) -> None:
+        self.rate = replay.rate
         self.runner: Runner | None = None
         self.trouble = ""
-        self._state: str = replay.state
+        self._state = replay.state
         self._heard = asyncio.Event()
         self._positions: deque[int] = deque(maxlen=int(_MEASURED / _MEASURE) + 1)
 
-    def hear(self, replay: Any) -> None:
+    def hear(self, replay: Replay) -> None:
         """Take note of what the operator wants."""
         self.rate, self._state = replay.rate, replay.state
         self.trouble = ""

@@ -15,7 +15,7 @@ them, it waits as well.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.depth import Depth
@@ -23,6 +23,7 @@ from turnout.router.history.archive import Archive, Place
 from turnout.router.replay import plan
 from turnout.router.replay.edit import Edit, Uneditable
 from turnout.router.replay.plan import Item
+from turnout.router.replay.replay import Replay
 from turnout.router.replay.store import Progress, Store
 from turnout.shared import envelope, ids, log, names
 from turnout.shared.backoff import Backoff
@@ -92,7 +93,7 @@ class Runner:
 
     def __init__(
         self,
-        replay: Any,
+        replay: Replay,
         gate: Gate,
         *,
         store: Store,

@@ -10,9 +10,11 @@ follows, in one transaction with the history of its runs.
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.database import Database
 from turnout.router.history import states
@@ -21,9 +23,11 @@ from turnout.router.history.models import Erasure, Run
 from turnout.router.history.write import write
 from turnout.router.letters import dead
 from turnout.router.letters.models import DeadLetter
-from turnout.router.replay import plan
-from turnout.router.replay.models import Replay, ReplayItem
+from turnout.router.registry import NotFound, Page, Slice
+from turnout.router.replay import models, plan
+from turnout.router.replay.models import ReplayItem
 from turnout.router.replay.plan import Item
+from turnout.router.replay.replay import Replay
 from turnout.shared.envelope import Envelope
 
 PLANNING = "planning"
@@ -32,6 +36,13 @@ RUNNING = "running"
 PAUSED = "paused"
 DONE = "done"
 ABORTED = "aborted"
+#: The states in which an operator still has a say.
+UNENDED = (PLANNING, PLANNED, RUNNING, PAUSED)
+
+_REPLAYS = sa.select(
+    *(each for each in models.Replay.__table__.c if each.name != "group_slug"),
+    models.Replay.group_slug.label("group"),
+)
 
 #: Items that are deleted at once.
 _CHUNK = 20_000
@@ -58,47 +69,43 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, **values: Any) -> None:
-        """Add a replay."""
-        async with self._database.writing() as connection:
-            await connection.execute(sa.insert(Replay).values(**values))
+    async def get(self, replay_id: str) -> Replay:
+        """Return one.
 
-    async def get(self, replay_id: str) -> Any:
-        """Return one; None if there is none."""
-        query = sa.select(*Replay.__table__.c).where(Replay.id == replay_id)
+        Raises:
+            NotFound: there is none with this id.
+        """
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).one_or_none()
+            return await find(connection, replay_id)
 
-    async def newest(self, limit: int) -> Sequence[Any]:
-        """Return the newest."""
-        query = sa.select(*Replay.__table__.c).order_by(Replay.id.desc()).limit(limit)
+    async def newest(self, groups: Sequence[str] | None, page: Slice) -> Page[Replay]:
+        """Return a part of those of some groups, newest first; None: of all, and of none."""
+        query = _REPLAYS if groups is None else _REPLAYS.where(models.Replay.group_slug.in_(groups))
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).all()
+            return await page.read(
+                connection, query, (models.Replay.id,), Replay, newest_first=True
+            )
 
-    async def in_state(self, *wanted: str) -> Sequence[Any]:
+    async def in_state(self, *wanted: str) -> list[Replay]:
         """Return those in some states."""
-        query = sa.select(*Replay.__table__.c).where(Replay.state.in_(wanted))
+        query = _REPLAYS.where(models.Replay.state.in_(wanted))
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).all()
+            return [Replay(**row) for row in (await connection.execute(query)).mappings()]
 
     async def change(self, replay_id: str, when: Sequence[str], **values: Any) -> bool:
         """Change a replay that is in one of some states; tell whether it was."""
         async with self._database.writing() as connection:
-            done = await connection.execute(
-                sa.update(Replay)
-                .where(Replay.id == replay_id, Replay.state.in_(when))
-                .values(**values)
-            )
-        return bool(done.rowcount)
+            return await change(connection, replay_id, when, **values)
 
-    async def advance(self, replay: Any, progress: Progress) -> None:
+    async def advance(self, replay: Replay, progress: Progress) -> None:
         """Write how far a replay is, with the history of what was published."""
         values: dict[str, Any] = {"position": progress.position, "intent": progress.intent}
         if progress.skipped:
-            values |= {"skipped": Replay.skipped + progress.skipped, "note": progress.note}
+            skipped = models.Replay.skipped + progress.skipped
+            values |= {"skipped": skipped, "note": progress.note}
         async with self._database.writing() as connection:
             await connection.execute(
-                sa.update(Replay).where(Replay.id == replay.id).values(**values)
+                sa.update(models.Replay).where(models.Replay.id == replay.id).values(**values)
             )
             if progress.runs:
                 await write(
@@ -160,6 +167,39 @@ class Store:
         )
         async with self._database.reading() as connection:
             return {row.state: row.number for row in await connection.execute(query)}
+
+
+async def add(connection: AsyncConnection, replay: Replay) -> None:
+    """Add a replay, within a transaction."""
+    values = asdict(replay)
+    await connection.execute(
+        sa.insert(models.Replay).values(group_slug=values.pop("group"), **values)
+    )
+
+
+async def find(connection: AsyncConnection, replay_id: str) -> Replay:
+    """Return a replay, within a transaction.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    found = await connection.execute(_REPLAYS.where(models.Replay.id == replay_id))
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise NotFound("replay", replay_id)
+    return Replay(**row)
+
+
+async def change(
+    connection: AsyncConnection, replay_id: str, when: Sequence[str], **values: Any
+) -> bool:
+    """Change a replay that is in one of some states, within a transaction; tell whether it was."""
+    done = await connection.execute(
+        sa.update(models.Replay)
+        .where(models.Replay.id == replay_id, models.Replay.state.in_(when))
+        .values(**values)
+    )
+    return bool(done.rowcount)
 
 
 def now() -> int:
