@@ -360,13 +360,13 @@ class System:
         """Return the state of each event that is recorded since a moment."""
         found: dict[str, str] = {}
         query = urlencode({"from": since.isoformat(), "limit": 1000})
-        before = ""
+        following = ""
         while True:
-            page = (await self.admin("GET", f"events?{query}{before}", status=200))["items"]
-            found |= {each["id"]: each["state"] for each in page}
-            if len(page) < 1000:
+            page = await self.admin("GET", f"events?{query}{following}", status=200)
+            found |= {each["id"]: each["state"] for each in page["items"]}
+            if page["next_cursor"] is None:
                 return found
-            before = f"&before={page[-1]['id']}"
+            following = f"&cursor={page['next_cursor']}"
 
     def told_secrets(self) -> list[str]:
         """Name the secrets that are in a log, and which log that is."""
