@@ -5,7 +5,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 	--no-annotate --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help up test faults check format lock clean environment bench-ingest bench-soak bench-revoke
+.PHONY: help up test faults check format lock clean environment bench-ingest bench-soak bench-revoke bench-workers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ faults: environment ## kill and pause parts of a running system, and see that no
 
 bench-ingest: ## compare ingress with bare aiohttp and with what one would build otherwise
 	bench/run ingest
+
+bench-workers: ## compare a worker process with a raw consumer and with the workers of others
+	bench/run workers
 
 bench-soak: ## full load for five minutes: does memory grow?
 	bench/run soak

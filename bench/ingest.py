@@ -9,25 +9,19 @@ all rounds go to the terminal and, when all contenders were measured, to docs/pe
 
 import argparse
 import asyncio
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench import chart, load, machine, nodes, page
+from bench import chart, load, machine, nodes, page, rounds
 from bench.contenders import BARE, CELERY, Contender, contenders, versions
-from bench.load import Failed
+from bench.rounds import Result
 from bench.turnout import Turnout
 from bench.usage import cpu_seconds
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
 
 _WARM_UP = 2.0  # seconds
-_WIDTH = 110  # characters; the table is not legible in fewer
 
 _SVG = page.DIRECTORY / "performance-ingest.svg"
 
@@ -47,17 +41,7 @@ class Figures:
     """Milliseconds at half of `rate`."""
 
 
-@dataclass
-class Result:
-    """All that was found out about one contender."""
-
-    contender: Contender
-    rounds: list[Figures] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def median(self, figure: Callable[[Figures], float]) -> float:
-        """Return the median of all rounds."""
-        return statistics.median(map(figure, self.rounds))
+Results = Sequence[Result[Contender, Figures]]
 
 
 async def measure(contender: Contender, seconds: float) -> Figures:
@@ -76,29 +60,6 @@ async def measure(contender: Contender, seconds: float) -> Figures:
     return Figures(flood.rate, used / flood.accepted * 1e6, flood.p50, flood.p99, stream.p99)
 
 
-async def measure_all(
-    chosen: Sequence[Contender], seconds: float, rounds: int, console: Console
-) -> list[Result]:
-    """Measure all contenders, round by round: what disturbs the machine hits all of them alike."""
-    results = [Result(contender) for contender in chosen]
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=rounds * len(results))
-        for number in range(rounds):
-            # To and fro, so that nobody always comes after the same one.
-            for result in results if number % 2 == 0 else reversed(results):
-                name = result.contender.name
-                progress.update(task, description=f"round {number + 1}: {name}")
-                try:
-                    figures = await measure(result.contender, seconds)
-                except Failed as failure:
-                    result.failures.append(str(failure))
-                    progress.console.print(f"[red]{name}: {escape(str(failure))}[/red]")
-                else:
-                    result.rounds.append(figures)
-                progress.advance(task)
-    return results
-
-
 COLUMNS = (
     "",
     "calls/s",
@@ -113,26 +74,22 @@ COLUMNS = (
 )
 
 
-def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+def rows(results: Results) -> list[tuple[str, ...]]:
     """Make the lines of the table; a contender that failed once has no figures."""
-    by_name = {each.contender.name: each for each in results}
-    return [(each.contender.title, *_cells(each, by_name)) for each in results]
+    return [(each.contender.title, *_cells(each, results)) for each in results]
 
 
-def _cells(result: Result, by_name: dict[str, Result]) -> list[str]:
+def _cells(result: Result[Contender, Figures], results: Results) -> list[str]:
     if result.failures:
         return ["failed", *[""] * (len(COLUMNS) - 2)]
 
     def ratio(name: str, figure: Callable[[Figures], float], digits: int) -> str:
-        other = by_name.get(name)
-        if other is None or not other.rounds:
-            return ""
-        return f"{result.median(figure) / other.median(figure):,.{digits}f}"
+        found = result.ratio(results, name, figure)
+        return "" if found is None else f"{found:,.{digits}f}"
 
-    rates = sorted(each.rate for each in result.rounds)
     return [
         f"{result.median(_rate):,.0f}",
-        f"{(rates[-1] - rates[0]) / 2 / result.median(_rate):.0%}",
+        f"{result.spread(_rate):.0%}",
         ratio(BARE, _rate, 2),
         ratio(CELERY, _rate, 1),
         f"{result.median(_cpu):,.0f}",
@@ -152,16 +109,7 @@ def _cpu(figures: Figures) -> float:
     return figures.cpu
 
 
-def _print(console: Console, lines: Sequence[tuple[str, ...]]) -> None:
-    table = Table(box=box.SIMPLE)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
-    for line in lines:
-        table.add_row(*map(escape, line))
-    console.print(table)
-
-
-def _write(results: Sequence[Result], about: str) -> None:
+def _write(results: Results, about: str) -> None:
     """Write table and plot into the documentation."""
     page.replace("ingest", f"{page.table(COLUMNS, rows(results))}\n{about}")
     shown = [each for each in results if each.rounds and not each.failures]
@@ -177,15 +125,15 @@ def _write(results: Sequence[Result], about: str) -> None:
     )
 
 
-async def main(names: Sequence[str], seconds: float, rounds: int) -> int:
+async def main(names: Sequence[str], seconds: float, times: int) -> int:
     """Measure, print and write; return the exit code."""
     load.require_wrk()
-    console = Console(width=max(Console().width, _WIDTH))
+    console = rounds.console()
     with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
         directory = Path(name)
         async with nodes.running(directory) as found:
             about = (
-                f"{rounds} rounds of {seconds:g} s each, {load.CONNECTIONS} connections, "
+                f"{times} rounds of {seconds:g} s each, {load.CONNECTIONS} connections, "
                 f"{len(load.BODY)} bytes of JSON. {machine.describe()}; "
                 f"{await found.versions()}, {machine.wrk_version()}, {versions()}."
             )
@@ -193,8 +141,10 @@ async def main(names: Sequence[str], seconds: float, rounds: int) -> int:
             await turnout.prepare()
             every = contenders(found, turnout, directory)
             chosen = [each for each in every if not names or each.name in names]
-            results = await measure_all(chosen, seconds, rounds, console)
-    _print(console, rows(results))
+            results = await rounds.measure_all(
+                chosen, partial(measure, seconds=seconds), times, console
+            )
+    rounds.show(console, COLUMNS, rows(results))
     console.print(about, soft_wrap=True)
     if chosen == every:
         _write(results, about)

@@ -19,6 +19,7 @@ from turnout.router.nodes.ports import LOOPBACK
 from turnout.router.nodes.rabbitmq import RabbitMQ
 from turnout.router.nodes.redis import Redis
 from turnout.shared.amqp import Channel, Delivery, Link, properties_of
+from turnout.shared.errors import ChannelRefused
 
 PEERS = "peers"
 
@@ -48,6 +49,21 @@ class Nodes:
         """The address of the management API for the router."""
         router = URL(self.amqp_url("router"))
         return str(router.with_scheme("http").with_port(self.broker.management_port).with_path(""))
+
+    @property
+    def broker_pid(self) -> int:
+        """The process of the broker, whose children count as well."""
+        return self.broker.process.pid
+
+    async def broker_memory(self) -> int:
+        """Return the bytes that the broker's runtime has in use."""
+        url = URL(self.management_url) / "api/nodes"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url) as response:
+                (node,) = await response.json()
+            async with session.get(url / node["name"] / "memory") as response:
+                memory = await response.json()
+        return int(memory["memory"]["total"]["erlang"])
 
     async def versions(self) -> str:
         """Name the versions of both."""
@@ -96,6 +112,17 @@ async def empty(url: str, queue: str) -> int:
             commands.Queue.Purge(queue=queue), commands.Queue.PurgeOk, timeout=_SECONDS_TO_COUNT
         )
         return answer.message_count or 0
+
+
+async def exists(url: str, queue: str) -> bool:
+    """Tell whether there is a queue."""
+    async with _channel(url, Channel()) as channel:
+        declare = commands.Queue.Declare(queue=queue, passive=True)
+        try:
+            await channel.call(declare, commands.Queue.DeclareOk)
+        except ChannelRefused:
+            return False
+    return True
 
 
 class StreamCounter:

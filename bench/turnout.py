@@ -3,15 +3,16 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from bench import flows
 from bench.load import Failed, Target
-from bench.nodes import Nodes, StreamCounter, empty
+from bench.nodes import Nodes, StreamCounter, empty, exists
 from bench.services import Service, started
 from yarl import URL
 
@@ -62,6 +63,18 @@ class Turnout:
         async with started(self._router()), self.admin() as api:
             self._target = await self._make_trigger(api)
 
+    async def prepare_flows(self, slugs: Sequence[str]) -> None:
+        """Make the flows of `bench.tasks.turnout`, whose queues are filled without triggers."""
+        async with started(self._router()), self.admin() as api:
+            await _make(api, "groups", {"slug": flows.GROUP, "name": "Benchmark"})
+            for slug in slugs:
+                await _make(api, f"groups/{flows.GROUP}/flows", {"slug": slug, "name": slug})
+            url = self._nodes.amqp_url("router")
+            async with asyncio.timeout(_LIVE_SECONDS):
+                for slug in slugs:
+                    while not await exists(url, names.flow_queue(flows.GROUP, slug)):  # noqa: ASYNC110 - another process declares it
+                        await asyncio.sleep(0.1)
+
     @asynccontextmanager
     async def running(self, *, processes: int = 1, worker: bool = False) -> AsyncIterator[Service]:
         """Run it for the length of a context; gives the ingress."""
@@ -94,11 +107,18 @@ class Turnout:
             if number < accepted:
                 raise Failed(f"{place} has {number} of {accepted} accepted calls")
 
-    async def _make_trigger(self, api: aiohttp.ClientSession) -> Target:
-        async def make(path: str, body: dict[str, str]) -> dict[str, Any]:
-            async with api.post(path, json=body) as response:
-                return dict(await response.json())
+    async def count_outcomes(self, done: int) -> None:
+        """Hold the outcomes against the number of runs.
 
+        Raises:
+            Failed: some are missing.
+        """
+        found = await self._outcomes.new(done)
+        if found < done:
+            raise Failed(f"{found} of {done} runs have an outcome")
+
+    async def _make_trigger(self, api: aiohttp.ClientSession) -> Target:
+        make = partial(_make, api)
         await make("groups", {"slug": flows.GROUP, "name": "Benchmark"})
         await make(f"groups/{flows.GROUP}/flows", {"slug": flows.FLOW, "name": "Empty"})
         key = await make(f"groups/{flows.GROUP}/keys", {"name": "bench"})
@@ -157,6 +177,11 @@ class Turnout:
             directory=self._directory,
             ready=ready,
         )
+
+
+async def _make(api: aiohttp.ClientSession, path: str, body: dict[str, str]) -> dict[str, Any]:
+    async with api.post(path, json=body) as response:
+        return dict(await response.json())
 
 
 def _events(body: bytes) -> int:

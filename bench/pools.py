@@ -1,0 +1,230 @@
+"""What runs tasks: Turnout's worker, a reference that runs none, and the workers of others."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import feed, flows, load
+from bench.feed import Feed, Make, Message
+from bench.load import Failed
+from bench.nodes import Nodes, empty
+from bench.services import Service
+from bench.turnout import Turnout
+
+from turnout.shared import ids, names
+from turnout.shared.amqp import Link
+from turnout.shared.envelope import TYPE, Envelope
+
+# The tasks. One does nothing, one waits 5 ms, one notes how long its message was under way.
+EMPTY, PAUSE, TIMED = TASKS = ("empty", "pause", "timed")
+
+RAW, TURNOUT, CELERY = "raw", "turnout", "celery"
+
+_PRODUCER_SECONDS = 30.0
+
+
+#: How many runs may be in progress at once in one process, where nothing speaks against it.
+MANY = 1000
+
+
+async def _nothing(done: int) -> None:
+    """Check nothing."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One line of the table: a worker that consumes a queue of RabbitMQ.
+
+    Attributes:
+        name: for the command line.
+        title: for the table.
+        url: of the broker, for whoever fills and empties the queue.
+        queue: gives the name of the queue of a task.
+        command: gives the command of the worker of a task.
+        make: gives what makes the messages of a task.
+        directory: for the log.
+        environment: variables of the worker, besides ours.
+        tasks: those that it has.
+        check: holds what it promises besides an empty queue against the number of runs; raises
+            `Failed` if something is missing.
+    """
+
+    name: str
+    title: str
+    url: str
+    queue: Callable[[str], str]
+    command: Callable[[str], Sequence[str]]
+    make: Callable[[str], Awaitable[Make]]
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tasks: Sequence[str] = TASKS
+    check: Callable[[int], Awaitable[None]] = _nothing
+
+    def worker(self, task: str) -> Service:
+        """Make the process that runs a task."""
+        return Service(
+            self.name,
+            self.command(task),
+            environment={**os.environ, **self.environment},
+            directory=self.directory,
+        )
+
+    async def fill(self, task: str, number: int) -> None:
+        """Put messages into the queue of a task."""
+        make = await self.make(task)
+        async with self._feed(task) as feed:
+            await feed.fill(make, number)
+
+    async def stream(self, task: str, rate: float, seconds: float) -> int:
+        """Put messages into the queue of a task at a constant rate; return how many."""
+        make = await self.make(task)
+        async with self._feed(task) as feed:
+            return await feed.stream(make, rate, seconds)
+
+    async def left(self, task: str) -> int:
+        """Remove what is in the queue of a task; return how many messages that were."""
+        return await empty(self.url, self.queue(task))
+
+    @asynccontextmanager
+    async def _feed(self, task: str) -> AsyncIterator[Feed]:
+        link = await Link.connect(self.url, name="feed")
+        try:
+            feed = Feed(self.queue(task))
+            await feed.begin(link)
+            yield feed
+        finally:
+            await link.close()
+
+
+def pools(nodes: Nodes, turnout: Turnout, directory: Path) -> list[Pool]:
+    """Make all of them, in the order of the table."""
+    peers_url = nodes.peers_url
+    return [
+        _turnout(
+            nodes,
+            directory,
+            name=RAW,
+            title="raw consumer, no worker",
+            command=lambda task: [
+                *(sys.executable, "-m", "bench.tasks.raw"),
+                *(nodes.amqp_url("worker"), names.flow_queue(flows.GROUP, task)),
+            ],
+            tasks=(EMPTY,),
+        ),
+        _turnout(
+            nodes,
+            directory,
+            name=TURNOUT,
+            title="Turnout",
+            command=lambda task: [
+                *(sys.executable, "-m", "turnout.router.cli", "worker", "bench.tasks.turnout"),
+                *("--flows", f"{flows.GROUP}/{task}", "--concurrency", str(MANY)),
+            ],
+            environment={
+                "TURNOUT_AMQP_URL": nodes.amqp_url("worker"),
+                "TURNOUT_REDIS_URL": nodes.cache.url(),
+            },
+            check=turnout.count_outcomes,
+        ),
+        _peer(peers_url, directory, CELERY, "Celery", _celery),
+    ]
+
+
+def versions() -> str:
+    """Name the versions of what is compared."""
+    packages = ["uvloop", "celery", "gevent"]
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def _turnout(nodes: Nodes, directory: Path, **fields: object) -> Pool:
+    """Make what consumes the queue of a flow of Turnout's."""
+
+    async def make(task: str) -> Make:
+        return partial(_event, task)
+
+    return Pool(
+        url=nodes.amqp_url("router"),
+        queue=partial(names.flow_queue, flows.GROUP),
+        make=make,
+        directory=directory,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _event(task: str, now: int) -> Message:
+    """Make the message of an event, as ingress does."""
+    event_id = ids.new(ids.EVENT)
+    body = Envelope(
+        event_id=event_id,
+        run_id=ids.same_uuid(event_id, ids.RUN),
+        routing_key="r" * 24,
+        trigger_id="trg_" + "0" * 32,
+        key_id="key_" + "0" * 32,
+        flow_id="flw_" + "0" * 32,
+        group_id="grp_" + "0" * 32,
+        group=flows.GROUP,
+        flow=task,
+        received_at=now,
+        method="POST",
+        path="",
+        query="",
+        headers=(
+            ("Host", "127.0.0.1:8000"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(load.BODY))),
+        ),
+        content_type="application/json",
+        remote="127.0.0.1",
+        body=load.BODY.encode(),
+    ).encode()
+    return Message(feed.properties(len(body), TYPE, event_id), body)
+
+
+def _peer(
+    url: str,
+    directory: Path,
+    name: str,
+    title: str,
+    command: Callable[[str], Sequence[str]],
+) -> Pool:
+    queue = f"tasks.{name}"
+    environment = {"PEER_AMQP_URL": url, "PEER_QUEUE": queue}
+
+    async def make(task: str) -> Make:
+        await _produce(f"bench.tasks.{name}", task, environment)
+        return feed.like(await feed.sample(url, queue))
+
+    return Pool(name, title, url, lambda _: queue, command, make, directory, environment)
+
+
+async def _produce(module: str, task: str, environment: Mapping[str, str]) -> None:
+    """Have a library's own producer send one message."""
+    producer = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, task),
+        env={**os.environ, **environment, "BENCH_BODY": load.BODY},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(_PRODUCER_SECONDS):
+            said, _ = await producer.communicate()
+    except TimeoutError:
+        producer.kill()
+        raise Failed(f"the producer {module} did not end") from None
+    if producer.returncode:
+        raise Failed(f"the producer {module} failed: {said.decode(errors='replace')}")
+
+
+def _celery(task: str) -> Sequence[str]:
+    if task == PAUSE:
+        how = ["--pool", "gevent", "--concurrency", str(MANY)]
+    else:
+        how = ["--concurrency", "1", "--prefetch-multiplier", "100"]
+    command = [sys.executable, "-m", "celery", "--app", "bench.tasks.celery", "worker"]
+    return [*command, "--loglevel", "warning", *how]
