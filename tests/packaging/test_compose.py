@@ -24,6 +24,7 @@ from turnout.router.cli.app import app
 from turnout.router.compose import volumes
 from turnout.router.compose.demo import DemoSettings
 from turnout.router.nodes import docker
+from turnout.router.nodes.rabbitmq import RabbitMQ
 from turnout.router.settings import RouterSettings
 from turnout.router.up.settings import UpSettings
 from turnout.shared.settings import load
@@ -221,6 +222,17 @@ def test_the_servers_are_told_where_their_secrets_are(written: Path) -> None:
     data = [target for volume, target, _ in mounts(redis) if volume == "redis-data"]
     assert f'dir "{data[0]}"\n' in configuration
     assert postgres["environment"]["POSTGRES_PASSWORD_FILE"] == f"{volumes.MOUNT}/password"
+
+
+def test_the_broker_lets_a_worker_have_a_message_for_as_long_as_the_worker_thinks(
+    written: Path, bare_environment: pytest.MonkeyPatch
+) -> None:
+    chosen = settings_of("worker", written, bare_environment)
+    assert isinstance(chosen, WorkerSettings)
+    given = services()["init"]["environment"]["TURNOUT_DELIVERY_TIMEOUT"]
+    configuration = (written / "rabbitmq" / "rabbitmq.conf").read_text()
+    assert float(given) == chosen.delivery_timeout == RabbitMQ.delivery_timeout
+    assert f"consumer_timeout = {chosen.delivery_timeout * 1000:.0f}\n" in configuration
 
 
 def test_the_file_holds_no_secret_but_names_of_files() -> None:

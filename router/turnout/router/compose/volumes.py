@@ -13,11 +13,13 @@ needs no right to change owners. A later run makes nothing new: it writes the sa
 """
 
 import json
+import os
 from pathlib import Path
 
 from turnout.router import broker_users, management
 from turnout.router.nodes.docker import ContainerRedis
 from turnout.router.nodes.node import write_private
+from turnout.router.nodes.rabbitmq import RabbitMQ
 from turnout.router.nodes.redis import configuration
 from turnout.router.up.secret import Secrets
 
@@ -34,14 +36,16 @@ load_definitions = {MOUNT}/definitions.json
 # The default of 50 MB does not leave enough to get out of trouble.
 disk_free_limit.absolute = 1GB
 log.console.level = warning
+consumer_timeout = {{delivery_timeout}}
 """
 
 
-def write(root: Path) -> None:
+def write(root: Path, delivery_timeout: float = RabbitMQ.delivery_timeout) -> None:
     """Write the files of all services.
 
     Args:
         root: holds one directory for each service, and `kept`.
+        delivery_timeout: seconds after which RabbitMQ takes an unacknowledged message back.
 
     Raises:
         NodeError: the secrets of an earlier run cannot be read.
@@ -57,7 +61,9 @@ def write(root: Path) -> None:
     redis_url = f"redis://:{kept.redis_password}@redis:6379/0"
 
     files = {
-        "rabbitmq/rabbitmq.conf": _RABBITMQ_CONFIGURATION,
+        "rabbitmq/rabbitmq.conf": _RABBITMQ_CONFIGURATION.format(
+            delivery_timeout=int(delivery_timeout * 1000)
+        ),
         "rabbitmq/definitions.json": json.dumps(broker_users.definitions(kept.broker_passwords)),
         "redis/redis.conf": configuration(
             kept.redis_password, host="*", port=6379, directory=ContainerRedis.data
@@ -82,4 +88,4 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(ROOT)
+    write(ROOT, float(os.environ["TURNOUT_DELIVERY_TIMEOUT"]))

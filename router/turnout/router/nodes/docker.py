@@ -24,6 +24,7 @@ _COMMAND_SECONDS = 30.0
 _RABBITMQ_CONFIGURATION = """\
 load_definitions = /etc/rabbitmq/turnout.json
 log.console.level = warning
+consumer_timeout = {delivery_timeout}
 """
 
 
@@ -124,7 +125,8 @@ class ContainerRabbitMQ(_Container, RabbitMQ):
     def mounts(self) -> Mapping[Path, str]:
         """Write and return configuration and definitions."""
         definitions = self._write("definitions.json", json.dumps(self.definitions))
-        configuration = self._write("container.conf", _RABBITMQ_CONFIGURATION)
+        text = _RABBITMQ_CONFIGURATION.format(delivery_timeout=int(self.delivery_timeout * 1000))
+        configuration = self._write("container.conf", text)
         return {
             definitions: "/etc/rabbitmq/turnout.json",
             configuration: "/etc/rabbitmq/conf.d/90-turnout.conf",

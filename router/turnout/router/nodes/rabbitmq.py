@@ -28,6 +28,7 @@ management.tcp.ip = {host}
 management.tcp.port = {management_port}
 load_definitions = {definitions}
 disk_free_limit.absolute = 50MB
+consumer_timeout = {delivery_timeout}
 log.file = rabbitmq.log
 log.file.rotation.size = 10485760
 log.file.rotation.count = 2
@@ -42,9 +43,13 @@ class RabbitMQ(Node):
     Args:
         directory: where data, settings and logs are.
         definitions: users, virtual hosts and permissions; loaded at each start.
+
+    Attributes:
+        delivery_timeout: seconds after which it takes an unacknowledged message back.
     """
 
     name = "RabbitMQ"
+    delivery_timeout = 1800.0
 
     def __init__(self, directory: Path, definitions: Mapping[str, Any]) -> None:
         super().__init__(directory)
@@ -119,6 +124,7 @@ class LocalRabbitMQ(RabbitMQ):
                 amqp_port=self.amqp_port,
                 management_port=self.management_port,
                 definitions=self._file("definitions.json"),
+                delivery_timeout=int(self.delivery_timeout * 1000),
             )
         )
         self._start_epmd()

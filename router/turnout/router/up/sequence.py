@@ -114,6 +114,7 @@ class Sequence:
                 setting="TURNOUT_AMQP_URL",
                 say=self._console.say,
             )
+            node.delivery_timeout = self._settings.delivery_timeout
             urls = {
                 role: broker_users.amqp_url(role, password, LOOPBACK, node.amqp_port)
                 for role, password in self._secrets.broker_passwords.items()

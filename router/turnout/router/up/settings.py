@@ -4,6 +4,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
+from turnout.router.nodes.rabbitmq import RabbitMQ
+
 
 class UpSettings(BaseSettings):
     """What is not set is found, started or made."""
@@ -21,6 +23,11 @@ class UpSettings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None, description="the registry; default: SQLite in the directory of `turnout up`"
+    )
+    delivery_timeout: float = Field(
+        RabbitMQ.delivery_timeout,
+        gt=0,
+        description="seconds after which the RabbitMQ that is started takes a message back",
     )
     ingress_host: str = Field("127.0.0.1", description="where ingress listens")
     ingress_port: int = Field(8080, ge=1, le=65535, description="where ingress listens")
