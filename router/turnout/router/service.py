@@ -23,6 +23,7 @@ from turnout.router.monitor import Monitor
 from turnout.router.operations import Operations
 from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
+from turnout.router.sweep import Sweep
 from turnout.shared import cache, keys, log, metrics, service
 from turnout.shared.errors import AddressTaken
 
@@ -73,6 +74,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             control.watch_cache,
             Monitor(client, registry, broker).run,
             Recorder(database, links).run,
+            Sweep(registry).run,
             Retention(
                 database,
                 max_age=timedelta(days=settings.history_max_days),

@@ -1,6 +1,7 @@
 """`turnout run`: executions of flows, replays among them."""
 
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, cast
 
 import typer
 
@@ -18,6 +19,7 @@ from turnout.router.cli.arguments import (
 )
 from turnout.router.cli.events import Cursor, Error, Limit, State
 from turnout.router.cli.output import (
+    Document,
     Json,
     moment,
     show_fields,
@@ -92,18 +94,26 @@ def show(
 
 @app.command()
 def cancel(
-    flow: Annotated[str, typer.Option(metavar="GROUP/FLOW", help="The flow of the runs.")],
-    reason: Why,
     run_id: Annotated[
         str | None, typer.Argument(metavar="[RUN_ID]", help="One; without: all that are queued.")
     ] = None,
+    *,
+    reason: Why,
+    flow: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP/FLOW", help="The flow of the runs; of one, the history knows."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Cancel a queued run of a flow, or all of them; what has started goes on."""
-    made = client.find().post(
-        *("flows", *flow_address(flow), "cancellations"),
-        body={"run_id": run_id, "reason": reason},
-    )
+    """Cancel a queued run, or all of a flow; what has started goes on."""
+    api = client.find()
+    if flow is not None:
+        body = {"run_id": run_id, "reason": reason}
+        made = api.post("flows", *flow_address(flow), "cancellations", body=body)
+    elif run_id is not None:
+        made = _cancel(api, run_id, reason)
+    else:
+        raise typer.BadParameter("give the id of a run, or --flow for all that are queued")
     if json:
         show_json(made)
         return
@@ -114,3 +124,14 @@ def cancel(
             "reason": made["reason"],
         }
     )
+
+
+def _cancel(api: client.AdminApi, run_id: str, reason: str) -> Document:
+    body = {"reason": reason}
+    try:
+        return cast("Document", api.post("runs", run_id, "cancel", body=body))
+    except client.AdminApiError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            text = f"the history does not have {run_id}, perhaps not yet: say its flow with --flow"
+            raise client.AdminApiError(text, error.status) from None
+        raise

@@ -27,8 +27,6 @@ _INTERVAL = 60.0
 #: Runs that are deleted in one transaction.
 _STEP = 1000
 
-_OPEN = (states.QUEUED, states.RUNNING, states.RETRYING)
-
 _SQLITE_SIZE = """
 SELECT (page_count - freelist_count) * page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
@@ -85,7 +83,7 @@ class Retention:
 
 async def _oldest(connection: AsyncConnection, after: str, before: str | None) -> list[str]:
     """Return the ids of the oldest runs that have ended."""
-    query = sa.select(Run.id).where(Run.id > after, Run.state.not_in(_OPEN))
+    query = sa.select(Run.id).where(Run.id > after, Run.state.not_in(states.OPEN))
     if before is not None:
         query = query.where(Run.id < before)
     return [*await connection.scalars(query.order_by(Run.id).limit(_STEP))]

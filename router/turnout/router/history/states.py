@@ -24,6 +24,9 @@ CANCELLED: Final = "cancelled"
 #: All of them, in the order of their ranks.
 ALL = (QUEUED, UNKNOWN, REFUSED, RUNNING, RETRYING, CANCELLED, DEAD, SUCCEEDED)
 
+#: Those of a run that has not ended, and may start yet.
+OPEN = (QUEUED, UNKNOWN, RUNNING, RETRYING)
+
 #: Which state the outcome of an attempt means.
 OF_OUTCOME = {
     outcome.STARTED: RUNNING,

@@ -1,15 +1,26 @@
-"""Cancellations: which queued runs of a flow must not start any more, and why."""
+"""Cancellations: which queued runs of a flow must not start any more, and why.
+
+That of a single run is forgotten an hour after the run has ended, when no copy of it can be under
+way any more; and one of a run that the history does not have, after 30 days.
+"""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.history import states
+from turnout.router.history.models import Run
+from turnout.router.registry.errors import NotFound, WrongState
 from turnout.router.registry.flows import find_flow
 from turnout.router.registry.store import Store, now
 from turnout.shared.notices import EVERY_RUN
+
+_KEPT_AFTER_THE_END = timedelta(hours=1)
+_KEPT_WITHOUT_A_RUN = timedelta(days=30)
+_MOST_AT_ONCE = 1000
 
 _CANCELLATIONS = (
     select(
@@ -76,6 +87,48 @@ class Cancellations(Store):
                 detail={"run": run, "reason": reason},
             )
         return made
+
+    async def cancel_run(self, run_id: str, reason: str) -> Cancellation:
+        """Cancel one run, of the flow that the history knows.
+
+        Raises:
+            NotFound: the history does not have it, or not yet.
+            WrongState: it has ended.
+        """
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(Run.group_slug, Run.flow_slug, Run.state).where(Run.id == run_id)
+            )
+        run = rows.one_or_none()
+        if run is None:
+            raise NotFound("run", run_id)
+        if run.state not in states.OPEN:
+            raise WrongState(f"{run_id} has ended: it is {run.state}")
+        return await self.cancel(run.group_slug, run.flow_slug, reason, run_id)
+
+    async def forget_cancellations(self) -> int:
+        """Forget those of single runs that have ended; return how many that were."""
+        moment = now()
+        ended_before = int((moment - _KEPT_AFTER_THE_END).timestamp() * 1e9)
+        identity = (models.Cancellation.flow_id, models.Cancellation.run)
+        has_ended = Run.state.not_in(states.OPEN) & (Run.ended_at < ended_before)
+        is_unknown = Run.id.is_(None) & (
+            models.Cancellation.created_at < moment - _KEPT_WITHOUT_A_RUN
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(*identity)
+                .outerjoin(Run, Run.id == models.Cancellation.run)
+                .where(models.Cancellation.run != EVERY_RUN, has_ended | is_unknown)
+                .limit(_MOST_AT_ONCE)
+            )
+        found = [tuple(row) for row in rows]
+        if found:
+            async with self._database.writing() as connection:
+                await connection.execute(
+                    delete(models.Cancellation).where(tuple_(*identity).in_(found))
+                )
+        return len(found)
 
     async def list_cancellations(self, group: str, flow: str) -> list[Cancellation]:
         """Return the cancellations of one flow, newest first.
