@@ -1,16 +1,22 @@
 """Pausing a flow and cancelling its runs: by whom it is asked, and where workers read it."""
 
 import re
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from redis.asyncio import Redis
+from sqlalchemy import insert, update
 from tests.router.serving import Admin
 from tests.router.test_cli import run
 
+from turnout.router import models
+from turnout.router.database import Database
+from turnout.router.history.models import Run
 from turnout.router.projection import Projection
 from turnout.router.registry import Registry
 from turnout.shared import ids, names
-from turnout.shared.notices import Cancelled, FlowRecord, Pause
+from turnout.shared.notices import EVERY_RUN, Cancelled, FlowRecord, Pause
 
 
 async def _make_flow(registry: Registry) -> None:
@@ -52,6 +58,22 @@ async def test_a_pause_without_a_reason_or_of_no_flow_is_refused(admin: Admin) -
     await admin.call("POST", "flows/crm/none/resume", status=404)
 
 
+async def test_a_limit_over_all_workers_is_set_and_taken_away(admin: Admin, redis: Redis) -> None:
+    await _make_flow(admin.registry)
+    path = "flows/crm/update"
+    assert (await admin.call("GET", path, status=200))["max_running"] is None
+    for limit in (5, None):
+        changed = await admin.call("PATCH", path, {"max_running": limit}, status=200)
+        assert changed["max_running"] == limit
+        assert await admin.call("GET", path, status=200) == changed
+        await Projection(redis).write(await admin.registry.snapshot())
+        record = await redis.hget(names.FLOWS, "crm/update")
+        assert FlowRecord.decode(record or b"").max_running == limit
+    for body in ({}, {"max_running": 0}, {"max_running": 1.5}):
+        await admin.call("PATCH", path, body, status=422)
+    await admin.call("PATCH", "flows/crm/none", {"max_running": 1}, status=404)
+
+
 async def test_runs_are_cancelled_one_by_one_or_all_that_are_queued(admin: Admin) -> None:
     await _make_flow(admin.registry)
     run_id = ids.new(ids.RUN)
@@ -69,6 +91,70 @@ async def test_runs_are_cancelled_one_by_one_or_all_that_are_queued(admin: Admin
     await admin.call(
         "POST", "flows/crm/update/cancellations", {"reason": "?", "run_id": "run_1"}, status=422
     )
+
+
+async def _record(database: Database, run_id: str, state: str, ended_at: float = 0.0) -> None:
+    """Put a run of the flow into the history."""
+    async with database.writing() as connection:
+        await connection.execute(
+            insert(Run).values(
+                id=run_id,
+                event_id=ids.same_uuid(run_id, ids.EVENT),
+                group_slug="crm",
+                flow_slug="update",
+                state=state,
+                attempt=0,
+                progress=0,
+                started_at=0,
+                ended_at=int(ended_at * 1e9),
+            )
+        )
+
+
+async def test_a_run_that_the_history_knows_is_cancelled_by_its_id_alone(
+    admin: Admin, database: Database
+) -> None:
+    await _make_flow(admin.registry)
+    queued, ended = ids.new(ids.RUN), ids.new(ids.RUN)
+    path = f"runs/{queued}/cancel"
+    await admin.call("POST", path, {"reason": "sent twice"}, status=404)
+    await _record(database, queued, "queued")
+    await _record(database, ended, "succeeded", ended_at=1.0)
+    made = await admin.call("POST", path, {"reason": "sent twice"}, status=201)
+    assert (made["group"], made["flow"], made["run_id"]) == ("crm", "update", queued)
+    listed = await admin.call("GET", "flows/crm/update/cancellations", status=200)
+    assert listed["items"] == [made]
+    problem = await admin.call("POST", f"runs/{ended}/cancel", {"reason": "?"}, status=409)
+    assert "succeeded" in problem["detail"]
+    await admin.call("POST", path, {}, status=422)
+
+
+async def test_cancellations_are_forgotten_when_nothing_can_start_any_more(
+    registry: Registry, database: Database, redis: Redis
+) -> None:
+    await _make_flow(registry)
+    now = time.time()
+    ended, just_ended, queued, unknown, old = [ids.new(ids.RUN) for _ in range(5)]
+    await _record(database, ended, "cancelled", ended_at=now - 3700)
+    await _record(database, just_ended, "cancelled", ended_at=now - 10)
+    await _record(database, queued, "queued")
+    for run_id in (ended, just_ended, queued, unknown, old):
+        await registry.cancel("crm", "update", "sent twice", run_id)
+    await registry.cancel("crm", "update", "all of it")
+    async with database.writing() as connection:
+        long_ago = datetime.now(UTC) - timedelta(days=31)
+        await connection.execute(
+            update(models.Cancellation)
+            .where(models.Cancellation.run.in_([old, queued, EVERY_RUN]))
+            .values(created_at=long_ago)
+        )
+
+    assert await registry.forget_cancellations() == 2
+    assert await registry.forget_cancellations() == 0
+    left = {each.run for each in await registry.list_cancellations("crm", "update")}
+    assert left == {just_ended, queued, unknown, EVERY_RUN}
+    await Projection(redis).write(await registry.snapshot())
+    assert set(await redis.hkeys(names.cancelled("crm/update"))) == {each.encode() for each in left}
 
 
 async def test_workers_read_it_in_the_cache_and_again_after_a_flush(
@@ -114,7 +200,9 @@ async def test_a_router_that_starts_removes_what_holds_no_more(
     assert await redis.exists(names.PAUSED, names.cancelled("gone/flow"), names.FLOWS) == 0
 
 
-async def test_the_command_line_pauses_resumes_and_cancels(admin: Admin, tmp_path: Path) -> None:
+async def test_the_command_line_pauses_resumes_limits_and_cancels(
+    admin: Admin, database: Database, tmp_path: Path
+) -> None:
     async def turnout(*arguments: str) -> str:
         result = await run(
             *arguments,
@@ -132,9 +220,30 @@ async def test_the_command_line_pauses_resumes_and_cancels(admin: Admin, tmp_pat
     assert re.search(r"^crm/update +paused ", await turnout("flow", "list"), re.MULTILINE)
     shown = await turnout("flow", "resume", "crm/update")
     assert re.search(r"^state +ok$", shown, re.MULTILINE)
+    shown = await turnout("flow", "limit", "crm/update", "--running", "5")
+    assert re.search(r"^at once +5, over all workers$", shown, re.MULTILINE)
+    shown = await turnout("flow", "limit", "crm/update", "--running", "none")
+    assert re.search(r"^at once +any number$", shown, re.MULTILINE)
     run_id = ids.new(ids.RUN)
     for arguments, said in (((run_id,), run_id), ((), "all runs made until")):
         out = await turnout(
             *("run", "cancel", *arguments, "--flow", "crm/update", "--reason", "bad import")
         )
         assert said in out
+    await _record(database, run_id, "queued")
+    assert run_id in await turnout("run", "cancel", run_id, "--reason", "bad import")
+
+
+async def test_the_command_line_says_what_it_lacks_to_cancel(admin: Admin, tmp_path: Path) -> None:
+    for arguments, said in (
+        ((ids.new(ids.RUN),), "say its flow with --flow"),
+        ((), "give the id of a run, or --flow"),
+    ):
+        result = await run(
+            *("run", "cancel", *arguments, "--reason", "?"),
+            cwd=tmp_path,
+            TURNOUT_ADMIN_URL=admin.url,
+            TURNOUT_ADMIN_TOKEN=admin.token,
+        )
+        assert result.code != 0
+        assert said in " ".join(result.err.split())

@@ -1,5 +1,7 @@
 """How many processes there should be, without clock or broker."""
 
+from turnout.shared.announcement import Announcement, Served
+from turnout.shared.backlog import Backlog
 from turnout.workers.autoscale import Autoscale, Load
 
 IDLE = Load(queued=0, running=0, wait=0.0, capacity=100)
@@ -43,3 +45,15 @@ def test_processes_that_are_busy_stay() -> None:
     busy = IDLE._replace(running=30)
     assert [autoscale.decide(busy, now) for now in (10.0, 100.0)] == [2, 2]
     assert autoscale.decide(busy._replace(running=25), 102.0) == 1
+
+
+def test_a_limit_that_is_used_up_is_no_reason_for_more_processes() -> None:
+    def announcement(*served: Served) -> Announcement:
+        return Announcement("wrk", "host", 1, 0.0, (), 100, busy=3, served=served)
+
+    ours = announcement(Served("a/free", "", 10, 3), Served("a/limited", "", 2, 0, limit=4))
+    other = announcement(Served("a/limited", "", 1, 1, limit=4))
+    waiting = {"a/free": Backlog(7, 0, 1.0), "a/limited": Backlog(50, 0, 60.0)}
+
+    assert Load.of(waiting, [ours], [ours, other]) == Load(57, 3, 60.0, 12)
+    assert Load.of(waiting, [ours], [ours, other, other]) == Load(7, 3, 1.0, 12)

@@ -37,7 +37,7 @@ def notices_of(snapshot: Snapshot) -> dict[str, Notice]:
     """Return the hashes that workers read; a hash without a field does not exist."""
     found: dict[str, dict[str, bytes]] = {
         names.FLOWS: {
-            flow.address: FlowRecord(flow.ordered_by, flow.partitions).encode()
+            flow.address: FlowRecord(flow.ordered_by, flow.partitions, flow.max_running).encode()
             for flow in snapshot.flows
         },
         names.PAUSED: {

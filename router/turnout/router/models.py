@@ -106,6 +106,8 @@ class Flow(Base):
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: Mapped[int | None]
     """How many queues an ordered flow has."""
+    max_running: Mapped[int | None]
+    """How many of its runs may be in progress at once, over all workers."""
 
 
 class Cancellation(Base):

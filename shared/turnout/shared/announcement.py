@@ -31,6 +31,8 @@ class Served(NamedTuple):
     ordered_by: str | None = None
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
+    limit: int | None = None
+    """How many runs all workers together may have in progress; None: any number."""
 
 
 class Announcement(NamedTuple):

@@ -128,6 +128,11 @@ def cancelled(address: str) -> str:
     return CANCELLED_PREFIX + address
 
 
+def shares(address: str) -> str:
+    """Name the hash of what each worker has of the limit of a flow, by "group/flow"."""
+    return f"turnout:shares:{address}"
+
+
 def usage(moment: datetime, unit: Literal["minute", "hour", "day"]) -> str:
     """Name the hash that counts the accepted calls of one minute, hour or day, in UTC.
 

@@ -29,6 +29,8 @@ class FlowRecord(NamedTuple):
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
     """How many queues it has, if it is ordered."""
+    max_running: int | None = None
+    """How many of its runs may be in progress at once, over all workers; None: any number."""
 
     def encode(self) -> bytes:
         """Return the bytes of the field."""

@@ -7,7 +7,12 @@ It grows fast, because runs wait; and shrinks slowly, because the next wave come
 some seconds old, and a process takes some to start: hence the patience.
 """
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from turnout.shared.announcement import Announcement
+from turnout.shared.backlog import Backlog
 
 _LONG_WAIT = 2.0
 _PATIENCE = 10.0
@@ -25,6 +30,39 @@ class Load(NamedTuple):
     """Seconds for which a run waits at present; the longest of all flows."""
     capacity: int
     """How many runs may be in progress in the processes that there are."""
+
+    @classmethod
+    def of(
+        cls,
+        waiting: Mapping[str, Backlog],
+        ours: Sequence[Announcement],
+        announced: Iterable[Announcement],
+    ) -> Self:
+        """Add up what waits for some processes.
+
+        What waits because the limit of its flow over all workers is used up is no reason for more
+        of them.
+
+        Args:
+            waiting: by flow.
+            ours: the processes.
+            announced: all that there are, anywhere.
+        """
+        room: Counter[str] = Counter()
+        for each in announced:
+            room.update({served.address: served.concurrency for served in each.served})
+        limits = {served.address: served.limit for each in ours for served in each.served}
+        found = [
+            waiting[address]
+            for address, limit in limits.items()
+            if address in waiting and (limit is None or room[address] < limit)
+        ]
+        return cls(
+            queued=sum(each.queued for each in found),
+            running=sum(each.busy for each in ours),
+            wait=max((each.wait for each in found), default=0.0),
+            capacity=sum(served.concurrency for each in ours for served in each.served),
+        )
 
 
 class Autoscale:

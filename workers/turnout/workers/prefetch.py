@@ -36,7 +36,7 @@ def choose(limit: int, duration: float, size: float) -> int:
         duration: mean seconds that a run took lately; 0: not known.
         size: mean bytes of a message.
     """
-    if duration <= 0:
+    if duration <= 0 or not limit:
         return limit
     ahead = min(limit * _AHEAD / duration, _MOST, _MOST_BYTES / max(size, 1.0))
     return limit + int(ahead)

@@ -86,16 +86,6 @@ async def _load(board: Redis) -> Load | None:
     """Add up what waits for the flows of our processes; None if it is not known."""
     waiting = await backlog.read(board)
     here = (socket.gethostname(), os.getpid())
-    ours = [
-        each for each in await Announcement.read_all(board) if (each.host, each.supervisor) == here
-    ]
-    if waiting is None or not ours:
-        return None
-    addresses = {address for each in ours for address in each.flows}
-    found = [waiting[address] for address in addresses if address in waiting]
-    return Load(
-        queued=sum(each.queued for each in found),
-        running=sum(each.busy for each in ours),
-        wait=max((each.wait for each in found), default=0.0),
-        capacity=sum(served.concurrency for each in ours for served in each.served),
-    )
+    announced = await Announcement.read_all(board)
+    ours = [each for each in announced if (each.host, each.supervisor) == here]
+    return None if waiting is None or not ours else Load.of(waiting, ours, announced)

@@ -9,6 +9,7 @@ from turnout.router import monitor
 from turnout.router.api.body import Answer, Body, Description, Listing, Name
 from turnout.router.api.call import Call
 from turnout.router.api.control import CACHE
+from turnout.router.api.limits import Count
 from turnout.router.api.params import PageQuery, Slug, cursor
 from turnout.router.api.routes import Routes, Tagged
 from turnout.router.monitor import Load, State
@@ -27,6 +28,13 @@ class NewFlow(Body):
     the other, in the order in which they came. It cannot be changed later."""
     partitions: int | None = None
     """Of an ordered flow: how many workers can share it. It cannot be changed later."""
+
+
+class FlowChange(Body):
+    """What to change."""
+
+    max_running: Count | None
+    """How many runs may be in progress at once, over all workers; null: any number."""
 
 
 class Pause(Body):
@@ -52,6 +60,8 @@ class FlowAnswer(Answer):
     created_at: datetime
     ordered_by: str | None
     partitions: int | None
+    max_running: int | None
+    """Runs that may be in progress at once, over all workers; null: any number."""
     paused: Paused | None
     state: State
     queued: int | None
@@ -75,6 +85,7 @@ class FlowAnswer(Answer):
             created_at=flow.created_at,
             ordered_by=flow.ordered_by,
             partitions=flow.partitions,
+            max_running=flow.max_running,
             paused=None
             if flow.paused_at is None
             else Paused(since=flow.paused_at, reason=flow.paused_reason or ""),
@@ -111,6 +122,14 @@ async def show(call: Call, group: Slug, flow: Slug) -> Tagged[FlowAnswer]:
     """Show one flow."""
     found = await call.registry.flow(group, flow)
     return await _shown(call, found)
+
+
+@routes.patch("/flows/{group}/{flow}")
+async def change(call: Call, group: Slug, flow: Slug, body: FlowChange) -> Tagged[FlowAnswer]:
+    """Limit how many runs of a flow are in progress at once, over all workers."""
+    changed = await call.registry.limit_flow(group, flow, body.max_running)
+    await call.settle()
+    return await _shown(call, changed)
 
 
 @routes.post("/flows/{group}/{flow}/pause", status=200)

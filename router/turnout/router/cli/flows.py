@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client
+from turnout.router.cli import client, limits
 from turnout.router.cli.arguments import Why, flow_address
 from turnout.router.cli.output import (
     Document,
@@ -82,6 +82,23 @@ def show(address: Address, json: Json = False) -> None:
 
 
 @app.command()
+def limit(
+    address: Address,
+    running: Annotated[
+        str,
+        typer.Option(
+            metavar="N|none", help="Runs in progress at once, over all workers; none: any number."
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Limit how many runs of a flow are in progress at once, over all workers."""
+    body = limits.read(running=running)
+    flow = client.find().patch("flows", *flow_address(address), body=body)
+    show_json(flow) if json else _show(flow)
+
+
+@app.command()
 def pause(address: Address, reason: Why, json: Json = False) -> None:
     """Let no run of a flow start: those in progress end, calls are queued."""
     flow = client.find().post("flows", *flow_address(address), "pause", body={"reason": reason})
@@ -121,6 +138,9 @@ def _show(flow: Document) -> None:
                 if flow["ordered_by"]
                 else {}
             ),
+            "at once": "any number"
+            if flow["max_running"] is None
+            else f"{flow['max_running']}, over all workers",
             "state": _state(flow),
             "queued": number(flow["queued"]) + _waiting(flow),
             "running": number(flow["running"]),

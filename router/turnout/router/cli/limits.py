@@ -47,6 +47,7 @@ def read(
     burst: str | None = None,
     in_flight: str | None = None,
     max_body: str | None = None,
+    running: str | None = None,
 ) -> dict[str, float | None]:
     """Return the limits that were given, as the API takes them; "none" takes one away.
 
@@ -58,6 +59,7 @@ def read(
         ("burst", "--burst", burst, int, "a whole number"),
         ("in_flight", "--in-flight", in_flight, int, "a whole number"),
         ("max_body_bytes", "--max-body", max_body, _bytes, "a size like 512kB or 1MiB"),
+        ("max_running", "--running", running, int, "a whole number"),
     ]
     limits: dict[str, float | None] = {}
     for field, option, text, convert, what in given:

@@ -29,6 +29,7 @@ _FLOWS = select(
     models.Flow.paused_reason,
     models.Flow.ordered_by,
     models.Flow.partitions,
+    models.Flow.max_running,
 ).join(models.Group)
 _ORDER = (models.Group.slug, models.Flow.slug)
 
@@ -49,6 +50,8 @@ class Flow:
     """Where the key stands in the body, if runs of one key go one after the other."""
     partitions: int | None = None
     """How many queues it has, if it is ordered; else it has one."""
+    max_running: int | None = None
+    """How many of its runs may be in progress at once, over all workers; None: any number."""
 
     @property
     def address(self) -> str:
@@ -204,13 +207,33 @@ class Flows(Groups):
             resumed = replace(flow, paused_at=None, paused_reason=None)
             return await _set(change, "flow.resume", flow, resumed)
 
+    async def limit_flow(self, group: str, slug: str, max_running: int | None) -> Flow:
+        """Limit how many runs of a flow are in progress at once, over all workers.
+
+        Args:
+            group: the slug of its group.
+            slug: its own.
+            max_running: from 1; None: any number.
+
+        Raises:
+            NotFound: there is no such flow.
+        """
+        async with self._changing() as change:
+            flow = await find_flow(change.connection, group, slug)
+            limited = replace(flow, max_running=max_running)
+            return await _set(change, "flow.limit", flow, limited)
+
 
 async def _set(change: Change, verb: str, before: Flow, flow: Flow) -> Flow:
     """Write and record what a verb made of a flow."""
     await change.connection.execute(
         update(models.Flow)
         .where(models.Flow.id == flow.id)
-        .values(paused_at=flow.paused_at, paused_reason=flow.paused_reason)
+        .values(
+            paused_at=flow.paused_at,
+            paused_reason=flow.paused_reason,
+            max_running=flow.max_running,
+        )
     )
     await change.record(verb, before=before, after=flow)
     return flow
