@@ -69,6 +69,18 @@ async def test_a_broker_that_falls_silent_is_given_up_and_all_that_waits_is_told
         await channel.call(commands.Queue.Declare(queue="q"), commands.Queue.DeclareOk)
 
 
+async def test_with_less_patience_a_broker_is_given_up_before_it_gives_us_up(
+    proxy: Proxy,
+) -> None:
+    link = await Link.connect(proxy.url, name="test", heartbeat=1, patience=1)
+    await asyncio.sleep(1.5)
+    assert not link.is_silent
+    proxy.freeze()
+    async with asyncio.timeout(10):
+        assert "silent for 1 s" in str(await link.closed)
+    assert link.is_silent
+
+
 async def test_heartbeats_keep_an_idle_connection_alive(proxy: Proxy) -> None:
     link = await Link.connect(proxy.url, name="test", heartbeat=1)
     with pytest.raises(TimeoutError):

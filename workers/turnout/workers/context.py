@@ -6,6 +6,7 @@ for.
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -20,6 +21,14 @@ from turnout.workers.resources import Resources
 _MOST_KEY = 200
 
 
+class Held(Protocol):
+    """What the broker has handed out for the run."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it may be another worker's by now."""
+
+
 class Context:
     """One attempt of one run.
 
@@ -28,15 +37,22 @@ class Context:
         resources: what the lifespans have opened for this process: `context.resources[database]`.
     """
 
-    __slots__ = ("_ends", "_envelope", "_logger", "_marks", "event", "resources")
+    __slots__ = ("_ends", "_envelope", "_held", "_logger", "_marks", "event", "resources")
 
     def __init__(
-        self, envelope: Envelope, resources: Resources, marks: Marks, *, redelivered: bool = False
+        self,
+        envelope: Envelope,
+        resources: Resources,
+        marks: Marks,
+        *,
+        redelivered: bool = False,
+        held: Held | None = None,
     ) -> None:
         self.event = Event(envelope, redelivered=redelivered)
         self.resources = resources
         self._envelope = envelope
         self._marks = marks
+        self._held = held
         self._ends: float | None = None
         self._logger: structlog.stdlib.BoundLogger | None = None
 
@@ -57,6 +73,16 @@ class Context:
     def redelivered(self) -> bool:
         """Whether the broker handed out this very attempt before: it may have run, in part."""
         return self.event.redelivered
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection to the broker is lost: another worker may be at this run.
+
+        A thread of an ordered flow cannot be stopped then. Let it ask before each step that must
+        not be taken when the next run of its key has begun. Always False in a process of its own,
+        which is killed.
+        """
+        return self._held is not None and self._held.is_lost
 
     @property
     def is_test(self) -> bool:

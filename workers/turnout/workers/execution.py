@@ -108,6 +108,7 @@ class Execution:
             self._worker.resources,
             self._worker.marks,
             redelivered=run.delivery.redelivered,
+            held=run,
         )
         run.started_at = time.time_ns()
         ending = self._executor.run(context)

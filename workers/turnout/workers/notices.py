@@ -1,4 +1,4 @@
-"""What the notice board says of a worker's flows: which are paused, and which runs cancelled.
+"""What the notice board says of a worker's flows: their limits, pauses and cancelled runs.
 
 The router writes it, see `turnout.shared.notices`; the truth is in SQL. All of a process is read in
 one round trip, and nothing is asked for a run. While the cache does not answer, or is empty because
@@ -60,6 +60,11 @@ class Notices:
     def is_paused(self, flow: str) -> bool:
         """Tell whether no run of a flow may start."""
         return flow in self._paused
+
+    def limit(self, flow: str) -> int | None:
+        """Return how many runs of a flow may be in progress over all workers; None: any number."""
+        found = self._registered.get(flow)
+        return None if found is None else found.max_running
 
     def cancelled(self, flow: str, run_id: str) -> str | None:
         """Return why a run is not to start, or None."""

@@ -26,12 +26,14 @@ from turnout.workers.flow import Flow
 from turnout.workers.metrics import Metrics
 from turnout.workers.notices import Notices
 from turnout.workers.once import Marks
-from turnout.workers.partition import Partition
+from turnout.workers.partition import GivenUp, Partition
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
 from turnout.workers.resources import Resources
 from turnout.workers.settings import WorkerSettings
+from turnout.workers.shares import Shares
 from turnout.workers.slots import Slots
+from turnout.workers.spread import Spread
 from turnout.workers.twins import Twins
 from turnout.workers.watchdog import Watchdog
 from turnout.workers.worker import Worker
@@ -70,7 +72,10 @@ class Pool:
             marks=self._marks,
         )
         self._processors = [Processor(each, worker) for each in flows.values()]
-        self._consumers: set[Consumer] = set()
+        self._shares = Shares(self._board, self._id, self._notices, self._processors)
+        # Of ordered flows nothing may go on when the broker hands their partitions to others.
+        self._patience = 1 if any(each.partitions for each in flows.values()) else 2
+        self._spread = Spread(self._board, self._id, flows.values())
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -94,6 +99,8 @@ class Pool:
                 group.create_task(self._stay_connected(), name="consumers"),
                 group.create_task(self._announce(), name="announcement"),
                 group.create_task(self._notices.follow(), name="notices"),
+                group.create_task(self._shares.keep(), name="shares"),
+                group.create_task(self._spread.follow(), name="spread"),
                 group.create_task(self._watchdog.watch(), name="watchdog"),
                 group.create_task(self._look_after_runs(), name="runs"),
             ]
@@ -110,8 +117,9 @@ class Pool:
     async def _drain(self) -> bool:
         """Take no more messages, and wait for what is in progress; tell whether all of it ended."""
         self._stopping = True
-        await asyncio.gather(*map(_stop, self._consumers))
+        await asyncio.gather(*(_stop(one) for each in self._processors for one in each.consumers))
         for each in self._processors:
+            each.consumers.clear()
             each.give_back()
         logger.info("worker waits for its runs", running=self._busy)
         ends = [asyncio.create_task(each.finish()) for each in self._processors]
@@ -134,7 +142,7 @@ class Pool:
             url = self._settings.amqp_urls[turn % len(self._settings.amqp_urls)]
             turn += 1
             try:
-                link = await Link.connect(url, name=f"{self._id} consumes")
+                link = await Link.connect(url, name=f"{self._id} consumes", patience=self._patience)
                 backoff.reset()
                 told = ""
                 await self._serve(link)
@@ -164,25 +172,28 @@ class Pool:
     async def _consume(self, link: Link, processor: Processor, queue: str) -> None:
         """Consume a queue of a flow until the connection is gone, and wait for it if need be."""
         address = processor.flow.address
-        await self._notices.looked.wait()
+        await self._shares.known.wait()
         backoff = Backoff(first=0.2)
         last, times = "", 0
-        reason: BrokerError | FlowError
+        reason: BrokerError | FlowError | None = None
         while not (link.closed.done() or self._stopping):
             kind = Partition if processor.flow.partitions else Consumer
             consumer = kind(queue, processor.take, processor.lost)
-            self._consumers.add(consumer)
+            processor.consumers.add(consumer)
             try:
                 self._notices.check(processor.flow)
-                await consumer.start(link, 0 if self._notices.is_paused(address) else 1)
-                logger.info("flow is served", flow=address)
+                await consumer.start(link, min(1, self._wanted(processor)))
+                if not isinstance(reason, GivenUp):
+                    logger.info("flow is served", flow=address)
                 last, times = "", 0
                 backoff.reset()
                 reason = await self._keep_limited(consumer, processor)
             except (BrokerError, FlowError) as error:
                 reason = error
             # After the queue's deletion the channel stays: runs in progress acknowledge on it.
-            self._consumers.discard(consumer)
+            processor.consumers.discard(consumer)
+            if isinstance(reason, GivenUp):
+                continue
             times = times + 1 if str(reason) == last else 1
             last = str(reason)
             # A new flow is registered within a second or two: that needs no warning.
@@ -201,23 +212,30 @@ class Pool:
         """
         attention = processor.attention
         consumer.ended.add_done_callback(lambda _: attention.set())
+        is_paused = self._notices.is_paused(processor.flow.address)
         while not consumer.ended.done():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await attention.wait()
             attention.clear()
-            is_paused = self._notices.is_paused(processor.flow.address)
-            wanted = 0 if is_paused else processor.prefetch()
-            current = consumer.prefetch
-            if not prefetch.differs(current, wanted):
+            wanted = self._wanted(processor)
+            if isinstance(consumer, Partition) and consumer.is_active:
+                wanted = 0 if self._spread.gives_up(consumer.queue) else wanted
+            if not prefetch.differs(consumer.prefetch, wanted):
                 continue
+            if not wanted:
+                processor.give_back(consumer)
             await consumer.limit(wanted)
-            if is_paused:
-                processor.give_back()
-                logger.info("flow is paused", flow=processor.flow.address)
-            elif current == 0:
-                logger.info("flow is resumed", flow=processor.flow.address)
+            if self._notices.is_paused(processor.flow.address) is not is_paused:
+                is_paused = not is_paused
+                told = "flow is paused" if is_paused else "flow is resumed"
+                logger.info(told, flow=processor.flow.address)
         return consumer.ended.result()
+
+    def _wanted(self, processor: Processor) -> int:
+        """Tell how many messages of a flow may be here."""
+        is_paused = self._notices.is_paused(processor.flow.address)
+        return 0 if is_paused else processor.prefetch()
 
     async def _announce(self) -> None:
         """Keep this worker on the notice board; without the cache flows run all the same."""
@@ -253,6 +271,7 @@ class Pool:
                     each.running,
                     each.flow.ordered_by,
                     each.flow.partitions,
+                    self._notices.limit(each.flow.address),
                 )
                 for each in self._processors
             ),

@@ -40,13 +40,18 @@ class Processor:
         worker: that runs it.
 
     Attributes:
-        limit: how many runs may be in progress at once.
+        most: how many runs may be in progress here at once.
+        share: the same of the limit over all workers, see `shares`; None: the flow has none.
+        limit: what follows from both.
+        consumers: that take its messages.
         attention: set when the prefetch has to be looked at now.
     """
 
     def __init__(self, flow: Flow, worker: Worker) -> None:
         self.flow = flow
-        self.limit = flow.limit(worker.settings.concurrency)
+        self.limit = self.most = flow.limit(worker.settings.concurrency)
+        self.share: int | None = None
+        self.consumers: set[Consumer] = set()
         self.attention = asyncio.Event()
         self._worker = worker
         self._execution = Execution(flow, worker, self.limit)
@@ -68,9 +73,24 @@ class Processor:
         return len(self._executing)
 
     @property
+    def held(self) -> int:
+        """How many of the limit over all workers others cannot have: our share, or what runs."""
+        return max(self.share or 0, self.running)
+
+    @property
     def ended(self) -> Mapping[str, int]:
         """How many attempts ended, by the state of their outcome."""
         return self._execution.ended
+
+    def allow(self, share: int | None) -> None:
+        """Have no more runs in progress than these from now on; None: as many as there may be."""
+        if share == self.share:
+            return
+        before, self.share = self.limit, share
+        self.limit = self.most if share is None else min(self.most, share)
+        self.attention.set()
+        for _ in range(self.limit - before):
+            self.start_one()
 
     def take(self, consumer: Consumer, delivery: Delivery) -> None:
         """Process a delivery in a task of its own, as soon as there is a slot."""
@@ -98,12 +118,19 @@ class Processor:
             run.task = self._loop.create_task(self._process(run))
         return self._may_start()
 
-    def give_back(self) -> None:
-        """Put the runs that wait back into the queue, for whoever is there to take them."""
+    def give_back(self, consumer: Consumer | None = None) -> None:
+        """Put the runs that wait back into the queue, for whoever is there to take them.
+
+        Args:
+            consumer: only those that it took; None: all.
+        """
         waiting, self._waiting = self._waiting, deque()
         for run in waiting:
-            self._settled(run)
-            run.consumer.give_back(run.delivery.tag)
+            if consumer in {None, run.consumer}:
+                self._settled(run)
+                run.consumer.give_back(run.delivery.tag)
+            else:
+                self._waiting.append(run)
 
     def lost(self, consumer: Consumer) -> None:
         """Note that the deliveries of a consumer are the broker's again.
@@ -138,10 +165,8 @@ class Processor:
 
     def prefetch(self) -> int:
         """Choose how many deliveries may be here; see `prefetch`. Of a partition, one."""
-        if self.flow.partitions:
-            return 1
-        if self._is_careful:
-            return 1
+        if self.flow.partitions or self._is_careful:
+            return min(1, self.limit)
         oldest = next(iter(self._executing), None)
         age = (time.time_ns() - oldest.started_at) / 1e9 if oldest and oldest.started_at else 0.0
         return prefetch.choose(self.limit, self._pace.duration(age), self._pace.size)

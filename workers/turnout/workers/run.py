@@ -68,6 +68,11 @@ class Run:
         """Whether it can still be acknowledged."""
         return not self.consumer.closed.done()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another worker may have it, or soon will; for any thread."""
+        return self.consumer.closed.done() or self.consumer.link.is_silent
+
     def confirmed(self) -> None:
         """Acknowledge it: its outcome is safe."""
         if self.is_ours and self._settled(self):
