@@ -7,17 +7,14 @@ which change it shows, and only takes newer ones: any batch may come again, late
 The table is in the SQLite file that LEADS_DATABASE names, by default .turnout/leads.db.
 """
 
-import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from turnout.workers import Event, flow
-
-logger = logging.getLogger(__name__)
+from turnout.workers import Context, Event, Reject, flow, lifespan
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS leads (
@@ -37,13 +34,27 @@ WHERE (excluded.changed_at, excluded.change_id) > (leads.changed_at, leads.chang
 """
 
 
+@lifespan
+def leads() -> Iterator[Path]:
+    """Make the table before the first run."""
+    path = Path(os.environ.get("LEADS_DATABASE", ".turnout/leads.db"))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(SCHEMA)
+    yield path
+
+
 @flow("crm/update-lead-status", retries=5, timeout=30)
-def update_lead_status(event: Event) -> dict[str, int]:
+def update_lead_status(event: Event, context: Context) -> dict[str, int]:
     """Apply a batch of changes, all or none; a plain function, because SQLite makes it wait."""
-    changes = [change for change in event.json() if is_stage(change)]
-    with leads() as database:
+    batch = event.json()
+    if not isinstance(batch, list):
+        raise Reject("HubSpot sends a list of changes; this is something else")
+    changes = [change for change in batch if is_stage(change)]
+    path = context.resources[leads]
+    with closing(sqlite3.connect(path, timeout=10)) as database, database:
         updated = sum(database.execute(UPDATE, change).rowcount for change in changes)
-    logger.info("%d of %d changes of deals were news", updated, len(changes))
+    context.logger.info("batch is applied", changes=len(changes), news=updated)
     return {"changes": len(changes), "updated": updated}
 
 
@@ -51,13 +62,3 @@ def is_stage(change: dict[str, Any]) -> bool:
     """Tell whether a deal moved to another stage; a subscription may bring other changes too."""
     kind = (change["subscriptionType"], change["propertyName"])
     return kind == ("deal.propertyChange", "dealstage")
-
-
-@contextmanager
-def leads() -> Iterator[sqlite3.Connection]:
-    """Open the table for one transaction."""
-    path = Path(os.environ.get("LEADS_DATABASE", ".turnout/leads.db"))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=10)) as database, database:
-        database.execute(SCHEMA)
-        yield database

@@ -1,24 +1,22 @@
 """A contact form: each message becomes a directory with its text and its attachments.
 
 It takes both content types in which a browser posts a form. The directories are made below the one
-that CONTACT_DIRECTORY names, by default .turnout/contact.
+that CONTACT_DIRECTORY names, by default .turnout/contact, whose inbox.txt has a line for each.
 """
 
 import json
-import logging
 import os
 from pathlib import Path
 
-from turnout.workers import Event, flow
-
-logger = logging.getLogger(__name__)
+from turnout.workers import Context, Event, flow
 
 
 @flow("demo/contact-form")
-def contact_form(event: Event) -> str:
+def contact_form(event: Event, context: Context) -> str:
     """Store a message under the event's id: when the run is repeated, it writes the same again."""
     form = event.form()
-    directory = Path(os.environ.get("CONTACT_DIRECTORY", ".turnout/contact")) / event.id
+    inbox = Path(os.environ.get("CONTACT_DIRECTORY", ".turnout/contact"))
+    directory = inbox / event.id
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     attachments = {}
@@ -34,5 +32,11 @@ def contact_form(event: Event) -> str:
         "attachments": attachments,
     }
     (directory / "message.json").write_text(json.dumps(message, indent=2, ensure_ascii=False))
-    logger.info("message from %s", form.fields.get("name", "somebody"))
+    sender = form.fields.get("name", "somebody")
+    # A line that is there cannot be written again without a second one beside it.
+    with context.once("inbox") as is_first:
+        if is_first:
+            with (inbox / "inbox.txt").open("a") as lines:
+                lines.write(f"{event.received_at:%Y-%m-%d %H:%M} {event.id} {sender!r}\n")
+    context.logger.info("message is stored", sender=sender)
     return str(directory)

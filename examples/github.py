@@ -1,28 +1,53 @@
-"""GitHub's webhooks, each summarised in a line.
+"""GitHub's webhooks, each summarised in a line, and told in a chat.
 
 GitHub names the kind of event in the header X-GitHub-Event, and describes the payloads at
-https://docs.github.com/en/webhooks/webhook-events-and-payloads.
+https://docs.github.com/en/webhooks/webhook-events-and-payloads. CHAT_URL is the incoming webhook of
+a chat that takes {"text": …}, such as Slack or Mattermost; without one, nobody is told.
 """
 
 import json
-import logging
+import os
+from collections.abc import AsyncIterator
 from typing import Any
 
-from turnout.workers import Event, flow
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
-logger = logging.getLogger(__name__)
+from turnout.workers import Context, Event, Reject, Retry, flow, lifespan
 
 
-@flow("demo/github-events")
-async def github_events(event: Event) -> str:
-    """Log and return what happened, for example "octo/tracks: ada pushed 2 commits to main"."""
+@lifespan
+async def chat() -> AsyncIterator[ClientSession]:
+    """Keep connections to the chat open, for all runs of this process."""
+    async with ClientSession(timeout=ClientTimeout(total=10)) as session:
+        yield session
+
+
+@flow("demo/github-events", retries=5, timeout=30)
+async def github_events(event: Event, context: Context) -> str:
+    """Tell and return what happened, for example "octo/tracks: ada pushed 2 commits to main"."""
     kind = event.headers.get("X-GitHub-Event", "unnamed")
     payload = read(event)
     repository = payload.get("repository", {}).get("full_name", "GitHub")
     summarise = {"push": push, "pull_request": pull_request}.get(kind)
     summary = summarise(payload) if summarise else f"event {kind!r}"
-    logger.info("%s: %s", repository, summary)
-    return f"{repository}: {summary}"
+    text = f"{repository}: {summary}"
+    if url := os.environ.get("CHAT_URL"):
+        # If this attempt is cut off after the chat took it, no other one says it again.
+        async with context.once("told") as is_first:
+            if is_first:
+                async with context.resources[chat].post(url, json={"text": text}) as answer:
+                    check(answer)
+    context.logger.info("something happened", summary=text)
+    return text
+
+
+def check(answer: ClientResponse) -> None:
+    """Decide by the answer of the chat whether another attempt is of any use."""
+    if answer.status == 429:
+        raise Retry(after=int(answer.headers.get("Retry-After", 60)), reason="the chat is busy")
+    if 400 <= answer.status < 500:
+        raise Reject(f"the chat refuses: {answer.status} {answer.reason}")
+    answer.raise_for_status()
 
 
 def read(event: Event) -> Any:

@@ -1,0 +1,150 @@
+"""A flow is paused, cancelled and limited through the admin API, with two workers."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import pytest
+from tests.support.system import PATIENCE, Key, System, Trigger
+from tests.support.waiting import eventually
+
+#: Seconds within which a pause holds everywhere, and as many for a busy machine.
+_WITHIN = 2.0
+
+
+@pytest.fixture(scope="module")
+def system(bare_system: System) -> System:
+    """A running system with two workers."""
+    bare_system.add_ingress()
+    for _ in range(2):
+        bare_system.add_worker("seen", "trouble")
+    asyncio.run(bare_system.start())
+    asyncio.run(bare_system.registered("shop/seen"))
+    for worker in bare_system.workers:
+        asyncio.run(worker.wait_log('{"flow": "shop/seen", "event": "flow is served"'))
+    return bare_system
+
+
+class Traffic:
+    """Calls, one after the other, until its context ends."""
+
+    def __init__(self, system: System, trigger: Trigger, key: Key) -> None:
+        self.sent: list[str] = []
+        self._system = system
+        self._trigger = trigger
+        self._key = key
+
+    async def call(self) -> str:
+        answer = await self._system.call(self._trigger.path, self._key)
+        assert answer.status == 202
+        self.sent.append(answer.event_id)
+        return answer.event_id
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self.call()
+            await asyncio.sleep(0.005)
+
+    def ran(self) -> dict[str, float]:
+        """Return those that have run, and when."""
+        entries = {each.name: each.stat().st_mtime for each in os.scandir(self._system.effects)}
+        return {each: entries[each] for each in self.sent if each in entries}
+
+
+async def control(system: System, verb: str, **body: Any) -> float:
+    """Pause, resume or cancel, and return when that was done."""
+    status = 201 if verb == "cancellations" else 200
+    await system.admin("POST", f"flows/shop/seen/{verb}", body or None, status=status)
+    return time.time()
+
+
+async def state(system: System) -> dict[str, Any]:
+    found: dict[str, Any] = await system.admin("GET", "flows/shop/seen", status=200)
+    return found
+
+
+async def test_a_pause_holds_everywhere_within_a_second_and_its_end_drains_the_backlog(
+    system: System, key: Key, trigger: Trigger
+) -> None:
+    async with Traffic(system, trigger, key) as traffic:
+        await eventually(lambda: len(traffic.ran()) > 20, PATIENCE, "calls are run")
+        paused_at = await control(system, "pause", reason="a release")
+        for worker in system.workers:
+            await worker.wait_log("flow is paused")
+        ran = traffic.ran()
+        assert max(ran.values()) < paused_at + _WITHIN
+
+        count = len(traffic.sent)
+        await eventually(lambda: len(traffic.sent) > count + 50, PATIENCE, "calls are accepted")
+        assert traffic.ran() == ran
+
+        async def shown() -> bool:
+            found = await state(system)
+            return found["state"] == "paused" and (found["queued"] or 0) >= 50
+
+        await eventually(shown, PATIENCE, "the backlog is shown")
+
+    await control(system, "resume")
+    await eventually(
+        lambda: len(traffic.ran()) == len(traffic.sent), PATIENCE, "all that was accepted has run"
+    )
+
+
+async def test_all_that_is_queued_is_cancelled_with_a_reason_and_what_comes_later_runs(
+    system: System, key: Key, trigger: Trigger
+) -> None:
+    since = datetime.now(UTC)
+    traffic = Traffic(system, trigger, key)
+    await control(system, "pause", reason="a bad import")
+    await asyncio.sleep(1)  # the pause holds: otherwise they have run, and are no use here
+    queued = [await traffic.call() for _ in range(10)]
+    assert not traffic.ran()
+
+    await control(system, "cancellations", reason="sent by mistake")
+    later = await traffic.call()
+    await control(system, "resume")
+
+    assert (await system.seen(later))["id"] == later
+
+    async def told() -> bool:
+        history = await system.history(since)
+        return [history.get(each) for each in queued] == ["cancelled"] * 10
+
+    await eventually(told, PATIENCE, "the history has them as cancelled")
+    story = await system.admin("GET", f"events/{queued[0]}", status=200)
+    assert story["runs"][0]["error"] == "sent by mistake"
+    assert list(traffic.ran()) == [later]
+
+
+async def test_a_limit_over_all_workers_holds(system: System, key: Key) -> None:
+    trigger = await system.make_trigger("shop/patient")
+    await system.admin("PATCH", "flows/shop/patient", {"max_running": 2}, status=200)
+    await asyncio.sleep(1)  # it holds within a second
+    sent = [(await system.call(trigger.path, key)).event_id for _ in range(5)]
+
+    def started() -> list[str]:
+        path = system.effects / "trouble"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [each.split()[0] for each in lines if "started" in each]
+
+    for finished in range(4):
+
+        def two_are() -> bool:
+            return len(started()) == finished + 2  # noqa: B023 - called in this turn
+
+        await eventually(two_are, PATIENCE, "two are at work")
+        (system.effects / f"{started()[finished]}.release").touch()
+    await eventually(lambda: len(started()) == 5, PATIENCE, "all have started")
+    for each in sent:
+        (system.effects / f"{each}.release").touch()
+    assert sorted(started()) == sorted(sent)
