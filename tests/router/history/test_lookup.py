@@ -115,6 +115,16 @@ async def test_events_are_found_by_all_that_is_known_of_them(past: Admin, writer
         assert set(found) == {each.event_id for each in expected}, query
 
 
+async def test_a_test_run_is_listed_without_a_key(past: Admin, writer: Writer) -> None:
+    event = history.event(key_id="", kind="once")
+    await written(past, writer, [event])
+    for path in ("events", "runs"):
+        (found,) = (await past.call("GET", path, status=200))["items"]
+        assert (found["key"], found["kind"]) == (None, "once")
+    (line,) = await searched(past, "text=number&limit=1")
+    assert [each["key"] for each in line["found"]] == [None]
+
+
 async def test_a_story_is_told_whole(past: Admin, writer: Writer, database: Database) -> None:
     event = history.event(3)
     outcomes = [

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
@@ -64,6 +65,13 @@ Description = Annotated[
 ]
 
 
+Header = Annotated[
+    tuple[str, str],
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
+]
+"""Its name and its value."""
+
+
 class Reason(Body):
     """Why something is done, for whoever asks later."""
 
@@ -85,15 +93,14 @@ async def read(request: web.Request, model: type[BodyType], most: int) -> BodyTy
             wrong or unknown.
     """
     if request.content_type != "application/json":
-        raise Problem(
-            415, "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
-        )
+        detail = "send the body as JSON: application/json"
+        raise Problem(415, "unsupported_media_type", detail, errors=[("Content-Type", detail)])
     try:
         return model.model_validate_json(await _content(request, most))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            raise Problem(400, "bad_json", first["msg"]) from None
+            raise Problem(400, "bad_json", first["msg"], errors=[("body", first["msg"])]) from None
         raise invalid_fields(named_fields(error)) from None
 
 
@@ -106,7 +113,8 @@ async def _content(request: web.Request, most: int) -> bytes:
                 break
         else:
             return bytes(content)
-    raise Problem(413, "body_too_large", f"this endpoint reads bodies of {most} bytes at most")
+    detail = f"this endpoint reads bodies of {most} bytes at most"
+    raise Problem(413, "body_too_large", detail, errors=[("body", detail)])
 
 
 def answer(model: Answer, *, status: int = 200) -> web.Response:

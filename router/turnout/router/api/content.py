@@ -1,5 +1,6 @@
 """Answers that are no JSON document: bytes, and lines of JSON that are sent as they come."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -44,9 +45,16 @@ class Lines(Generic[_Line]):
         try:
             async for line in self.lines:
                 await response.write(line.model_dump_json().encode() + b"\n")
+        except ConnectionError:
+            raise  # whoever asked has enough
         except TurnoutError as error:  # the status is sent already
             _log.warning("an answer ends early", path=request.path, reason=str(error))
-            await response.write(
-                b'{"error": "this ended early: RabbitMQ or the database does not answer"}\n'
-            )
+            await response.write(_ended("RabbitMQ or the database does not answer"))
+        except Exception as error:  # noqa: BLE001 - the same
+            _log.error("an answer ends early", path=request.path, exc_info=error)
+            await response.write(_ended("something went wrong here; the router's log says what"))
         return response
+
+
+def _ended(why: str) -> bytes:
+    return json.dumps({"error": f"this ended early: {why}"}).encode() + b"\n"

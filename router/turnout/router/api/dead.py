@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from turnout.router.api.body import Answer, Body, Description, Items, Listing
+from turnout.router.api.body import Answer, Body, Description, Header, Items, Listing
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
 from turnout.router.api.params import UUID, LetterId, PageQuery, Text, cut
@@ -114,7 +114,7 @@ class WholeLetterAnswer(LetterAnswer):
     """A dead letter with its payload."""
 
     method: str | None
-    headers: list[tuple[str, str]]
+    headers: list[Header]
     content_type: str
     body: str
     """In base64; of what is no envelope, all of it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from turnout.router.api.body import Answer, Body, Description, Listing
+from turnout.router.api.body import Answer, Body, Description, Header, Listing
 from turnout.router.api.call import Call
 from turnout.router.api.content import Bytes, Lines
 from turnout.router.api.control import HISTORY
@@ -184,7 +184,7 @@ class PayloadAnswer(Answer):
     method: str
     path: str
     query: str
-    headers: list[tuple[str, str]]
+    headers: list[Header]
     content_type: str
     size: int
 

@@ -50,6 +50,7 @@ class RunAnswer(Answer):
     trigger: TriggerName | None
     """Null until its event was read in the archive; the same for key and kind."""
     key: KeyName | None
+    """Null for a run once, too."""
     kind: str | None
     origin: str | None
     """Of a replay: the run that it repeats."""
@@ -73,9 +74,10 @@ class RunAnswer(Answer):
                 "event_id": run.event_id,
                 "group": run.group_slug,
                 "flow": f"{run.group_slug}/{run.flow_slug}",
-                "trigger": run.trigger_id
-                and TriggerName.of(run.trigger_id, directory.trigger(run.trigger_id)),
-                "key": run.key_id and KeyName.of(run.key_id, directory.key(run.key_id)),
+                "trigger": TriggerName.of(run.trigger_id, directory.trigger(run.trigger_id))
+                if run.trigger_id
+                else None,
+                "key": KeyName.of(run.key_id, directory.key(run.key_id)) if run.key_id else None,
                 "kind": run.kind,
                 "origin": run.origin,
                 "replay": run.replay,

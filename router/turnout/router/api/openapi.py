@@ -33,7 +33,7 @@ _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "description": "The ETag of what is changed: 412 if it is another one meanwhile.",
-    "schema": {"type": "string", "pattern": '^"[0-9a-f]{16}"$'},
+    "schema": {"type": "string"},
 }
 _ETAG = {
     "description": "Tags what is configured: another one after each change.",
@@ -99,7 +99,7 @@ def _operation(
                 for name, part in endpoint.parts.items()
             ),
             *_parameters(schemas[_name(references[endpoint.query, "validation"])]),
-            *([_IF_MATCH] if HTTPStatus.PRECONDITION_FAILED in endpoint.refusals else []),
+            *([_IF_MATCH] if endpoint.is_conditional else []),
         ],
         "responses": {
             **_success(endpoint, references),

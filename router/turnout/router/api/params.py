@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from turnout.router.api.body import Description
@@ -37,6 +43,10 @@ Text = Annotated[str, Field(max_length=200, pattern="^[^\\x00]*$")]
 """What is looked for: no database knows U+0000."""
 
 
+#: How a moment begins; what is a number only could be many things.
+_ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d[Tt _]")
+
+
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -44,7 +54,15 @@ def _in_utc(moment: datetime) -> datetime:
         raise PydanticCustomError("moment", "this is no moment of the calendar in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_utc)]
+def _written(value: object) -> object:
+    if not isinstance(value, str) or not _ISO_8601.match(value):
+        raise PydanticCustomError("moment", "write it like 2027-01-31T09:30:00Z")
+    return value
+
+
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_utc)
+]
 """With a time zone."""
 
 
@@ -86,7 +104,7 @@ class PageQuery(Query):
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     """How many items at most."""
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    cursor: Annotated[str, Field(max_length=1000, pattern="^[A-Za-z0-9_=-]*$")] | None = None
     """The `next_cursor` of the part before."""
 
     @property

@@ -130,7 +130,8 @@ def _problem(request: web.Request, error: Exception) -> Problem:
             return error
         case NotFound() | Conflict() | WrongState() | Stale():
             status, code = _REGISTRY[type(error)]
-            return Problem(status, code, str(error))
+            fields = [("If-Match", str(error))] if isinstance(error, Stale) else []
+            return Problem(status, code, str(error), errors=fields)
         case Invalid():
             return invalid_fields([(error.field, str(error))])
         case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:

@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import (
     Any,
     Generic,
@@ -161,6 +162,14 @@ class Endpoint:
         )
 
     @cached_property
+    def is_conditional(self) -> bool:
+        """Whether it changes one thing that exists, so that a caller can say which (If-Match)."""
+        if self.method == "POST":
+            identified = any(part.identifier for part in self.parts.values())
+            return self.is_tagged and (self.status == HTTPStatus.OK or identified)
+        return self.method != "GET"
+
+    @cached_property
     def refusals(self) -> frozenset[int]:
         """Every status of a refusal that it may answer."""
         found = set(self.refuses) | {422}
@@ -172,7 +181,7 @@ class Endpoint:
             found |= {400, 404}
         if self.body is not None:
             found |= {400, 413, 415}
-        if self.method in {"PATCH", "PUT", "DELETE"}:
+        if self.is_conditional:
             found |= {412}
         return frozenset(found)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from turnout.router import run_once
-from turnout.router.api.body import Answer, Reason
+from turnout.router.api.body import Answer, Header, Reason
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
 from turnout.router.api.params import TriggerId
@@ -30,7 +30,7 @@ class NewOnce(Reason):
 
     method: Method | None = None
     """null: the first that the trigger allows."""
-    headers: Annotated[tuple[tuple[str, str], ...], Field(max_length=100, strict=False)] = ()
+    headers: Annotated[tuple[Header, ...], Field(max_length=100, strict=False)] = ()
     body: str = ""
     encoding: Literal["text", "base64"] = "text"
     """Of `body`."""

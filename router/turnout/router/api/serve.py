@@ -65,7 +65,7 @@ def _parts(endpoint: Endpoint, request: web.Request) -> dict[str, str]:
             parts[name] = part.adapter.validate_python(request.match_info[name])
         except ValidationError as error:
             reason = "; ".join(message for _, message in named_fields(error))
-            raise Problem(400, "bad_path", f"{name}: {reason}") from None
+            raise Problem(400, "bad_path", f"{name}: {reason}", errors=[(name, reason)]) from None
     return parts
 
 
@@ -86,8 +86,10 @@ async def _check_groups(
 def _actor(
     endpoint: Endpoint, request: web.Request, token: AdminToken | None, reason: str | None
 ) -> Actor:
-    given = request.if_match if endpoint.method in {"PATCH", "PUT", "DELETE"} else None
-    expects = None if given is None else frozenset(each.value for each in given if not each.is_weak)
+    expects = None
+    if endpoint.is_conditional and "If-Match" in request.headers:
+        # One that cannot be read is the tag of nothing.
+        expects = frozenset(each.value for each in request.if_match or () if not each.is_weak)
     return Actor(
         id="" if token is None else token.id,
         name="" if token is None else token.name,
