@@ -24,6 +24,7 @@ from turnout.router.api import (
     runs,
     tokens,
     topology,
+    transfer,
     triggers,
     unrouted,
     usage,
@@ -61,7 +62,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
     for noun in (
         *(health, openapi, groups, flows, cancellations, keys, overlaps, activity, triggers),
         *(run_once, workers, usage, refusals, events, runs, history, dead, unrouted, replays),
-        *(topology, tokens, audit),
+        *(topology, transfer, tokens, audit),
     )
     for endpoint in noun.routes.endpoints
 )

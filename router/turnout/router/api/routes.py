@@ -199,7 +199,7 @@ class Options(TypedDict, total=False):
     refuses: tuple[int, ...]
     """Statuses that the handler has of its own."""
     max_body: int
-    """Bytes of the largest body; more where it holds the payload of an event."""
+    """Bytes of the largest body; more where it holds the payload of an event, or a registry."""
 
 
 class Routes:

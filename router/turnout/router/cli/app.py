@@ -14,6 +14,7 @@ from turnout.router.cli import (
     history,
     keys,
     refusals,
+    registry,
     replays,
     run_once,
     runs,
@@ -54,6 +55,7 @@ app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_CALLS)
 app.add_typer(refusals.app, name="refusal", rich_help_panel=_CALLS)
 app.add_typer(tokens.app, name="token", rich_help_panel=_ADMIN)
 app.add_typer(audit.app, name="audit", rich_help_panel=_ADMIN)
+app.add_typer(registry.app, name="registry", rich_help_panel=_ADMIN)
 app.add_typer(topology.app, name="topology", rich_help_panel="Broker (through the admin API)")
 
 

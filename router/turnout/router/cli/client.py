@@ -64,7 +64,11 @@ class AdminApi:
         return document
 
     def post(
-        self, *path: str, body: dict[str, Any] | None = None, patience: float = _TIMEOUT
+        self,
+        *path: str,
+        body: dict[str, Any] | None = None,
+        patience: float = _TIMEOUT,
+        **query: str | None,
     ) -> Any:
         """Send a body to `/api/v1/<path>`, without the fields that are None.
 
@@ -72,12 +76,14 @@ class AdminApi:
             path: the segments.
             body: of the request.
             patience: seconds that the answer may take.
+            query: parameters; those that are None are left out.
 
         Raises:
             AdminApiError: it cannot be reached or refused.
         """
         given = {name: value for name, value in (body or {}).items() if value is not None}
-        return self._ask("POST", path, json.dumps(given).encode(), patience=patience)
+        asked = {name: value for name, value in query.items() if value is not None}
+        return self._ask("POST", path, json.dumps(given).encode(), urlencode(asked), patience)
 
     def patch(self, *path: str, body: dict[str, Any]) -> Any:
         """Change what is at `/api/v1/<path>`.

@@ -28,17 +28,21 @@ from turnout.router.registry.flows import Flow, Flows, select_flows
 from turnout.router.registry.groups import Group
 from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow, select_keys
 from turnout.router.registry.keys import KeyChanges, Keys, NewApiKey
-from turnout.router.registry.limits import Limits
+from turnout.router.registry.limits import NONE, Limits
 from turnout.router.registry.owners import Owners
 from turnout.router.registry.page import ALL, Page, Slice
+from turnout.router.registry.plan import Action, Contents, Item, Step
 from turnout.router.registry.store import now
 from turnout.router.registry.tokens import AdminToken, AdminTokens, Role
+from turnout.router.registry.transfer import Transfer
 from turnout.router.registry.trigger import ChosenKey, Method, Trigger, select_triggers
 from turnout.router.registry.triggers import TriggerChanges, Triggers
 
 __all__ = [
     "ALL",
+    "NONE",
     "ROUTER",
+    "Action",
     "Actor",
     "AdminToken",
     "ApiKey",
@@ -47,10 +51,12 @@ __all__ = [
     "Change",
     "ChosenKey",
     "Conflict",
+    "Contents",
     "Directory",
     "Flow",
     "Group",
     "Invalid",
+    "Item",
     "KeyChanges",
     "KeyState",
     "Limits",
@@ -66,6 +72,7 @@ __all__ = [
     "Slice",
     "Snapshot",
     "Stale",
+    "Step",
     "Trigger",
     "TriggerChanges",
     "WrongState",
@@ -88,7 +95,7 @@ class Snapshot:
     cancellations: tuple[Cancellation, ...] = ()
 
 
-class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens, AuditLog, Owners):
+class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens, AuditLog, Owners, Transfer):
     """The verbs of all nouns, over one database.
 
     Every verb is one transaction, and raises `database.DatabaseUnavailable` when the database does

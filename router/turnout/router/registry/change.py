@@ -163,6 +163,12 @@ def etag(noun: Noun) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
+def changed(before: Noun, after: Noun) -> tuple[str, ...]:
+    """Return the names of the configured fields in which two states of a noun differ."""
+    was, is_now = _fields(before), _fields(after)
+    return tuple(name for name in is_now if was[name] != is_now[name])
+
+
 def _difference(
     before: Noun | None, after: Noun | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

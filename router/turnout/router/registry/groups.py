@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
@@ -96,9 +96,9 @@ class Groups(Store):
             page: which part of them.
             groups: only those with these slugs; None: all.
         """
-        statement = _GROUPS if groups is None else _GROUPS.where(models.Group.slug.in_(groups))
+        conditions = [] if groups is None else [models.Group.slug.in_(groups)]
         async with self._database.reading() as connection:
-            return await page.read(connection, statement, (models.Group.slug,), _group)
+            return await select_groups(connection, *conditions, page=page)
 
     async def group(self, slug: str) -> Group:
         """Return one group.
@@ -121,6 +121,13 @@ class Groups(Store):
             await change_limits(change.connection, models.Group, "group", slug, changes)
             after = await find_group(change.connection, slug)
             await change.record("group.limit", before=before, after=after)
+
+
+async def select_groups(
+    connection: AsyncConnection, *conditions: ColumnElement[bool], page: Slice = ALL
+) -> Page[Group]:
+    """Return the groups for which the conditions hold, by slug, within a transaction."""
+    return await page.read(connection, _GROUPS.where(*conditions), (models.Group.slug,), _group)
 
 
 async def find_group(connection: AsyncConnection, slug: str) -> Group:

@@ -58,7 +58,7 @@ _SCOPES = (
     .join(models.Flow, models.KeyFlow.flow_id == models.Flow.id)
     .join(models.ApiKey, models.KeyFlow.key_id == models.ApiKey.id)
     .join(models.Group, models.ApiKey.group_id == models.Group.id)
-    .order_by(models.Flow.slug)
+    .order_by(models.Flow.id)
 )
 
 

@@ -138,7 +138,7 @@ class Keys(Store):
                     connection,
                     key_id,
                     _taken(key.group, changes["name"]),
-                    name=_name(changes["name"]),
+                    name=legal_name(changes["name"]),
                 )
             if "expires_at" in changes:
                 moment = changes["expires_at"]
@@ -234,7 +234,7 @@ async def insert_key(change: Change, owner: Group, new: NewApiKey) -> ApiKey:
         _taken(owner.slug, new.name),
         id=key_id,
         group_id=owner.id,
-        name=_name(new.name),
+        name=legal_name(new.name),
         prefix=new.secret.prefix,
         digest=new.secret.digest,
         created_at=now(),
@@ -295,7 +295,12 @@ def _taken(group: str, name: str) -> str:
     return f"group {group!r} has a key named {name!r} already"
 
 
-def _name(name: str) -> str:
+def legal_name(name: str) -> str:
+    """Return the name of a key.
+
+    Raises:
+        Invalid: it could be taken for the id of another one.
+    """
     if _LOOKS_LIKE_AN_ID.fullmatch(name):
         raise Invalid("name", "the name of a key cannot look like the id of a key")
     return name

@@ -93,8 +93,8 @@ class Triggers(Store):
                     description=description,
                     routing_key=keys.new_routing_key(),
                     enabled=True,
-                    methods=_methods(methods),
-                    content_types=_content_types(content_types),
+                    methods=legal_methods(methods),
+                    content_types=legal_content_types(content_types),
                     wait=wait,
                     key_in_query=key_in_query,
                     any_key=accepts is None,
@@ -171,9 +171,9 @@ class Triggers(Store):
             if name in changes
         }
         if "methods" in changes:
-            values["methods"] = _methods(changes["methods"])
+            values["methods"] = legal_methods(changes["methods"])
         if "content_types" in changes:
-            values["content_types"] = _content_types(changes["content_types"])
+            values["content_types"] = legal_content_types(changes["content_types"])
         if "keys" in changes:
             values["any_key"] = changes["keys"] is None
         async with self._changing() as change:
@@ -371,13 +371,23 @@ async def _choose(
     )
 
 
-def _methods(methods: Sequence[Method]) -> list[str]:
+def legal_methods(methods: Sequence[str]) -> list[str]:
+    """Return each method once.
+
+    Raises:
+        Invalid: there is none.
+    """
     if not methods:
         raise Invalid("methods", "a trigger allows one method or more")
     return list(dict.fromkeys(methods))
 
 
-def _content_types(content_types: Sequence[str] | None) -> list[str] | None:
+def legal_content_types(content_types: Sequence[str] | None) -> list[str] | None:
+    """Return each media type once, in lower case; None: anything.
+
+    Raises:
+        Invalid: there is none, or one is no media type.
+    """
     if content_types is None:
         return None
     if not content_types:

@@ -1,0 +1,142 @@
+"""Transfer: the whole registry, out of one database and into another, all or nothing."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from turnout.router import models
+from turnout.router.registry.change import Change
+from turnout.router.registry.flows import Flow, select_flows
+from turnout.router.registry.groups import Group, select_groups
+from turnout.router.registry.key import ApiKey, select_keys
+from turnout.router.registry.plan import Contents, Item, Step, plan
+from turnout.router.registry.store import Store
+from turnout.router.registry.trigger import Trigger, select_triggers
+
+_MODELS: dict[type[Item], type[models.Base]] = {
+    Group: models.Group,
+    Flow: models.Flow,
+    ApiKey: models.ApiKey,
+    Trigger: models.Trigger,
+}
+
+
+class Transfer(Store):
+    """The verbs of the registry as a whole."""
+
+    async def export(self, *, secrets: bool) -> Contents:
+        """Return all that an operator configured, and note that it was taken.
+
+        Args:
+            secrets: whether the reader keeps digests and routing keys, for the audit log.
+        """
+        async with self._changing() as change:
+            contents = await _contents(change.connection)
+            await change.note("registry.export", detail={"secrets": secrets})
+        return contents
+
+    async def plan_import(self, wanted: Contents) -> list[Step]:
+        """Say what an import would do, and do nothing."""
+        async with self._database.reading() as connection:
+            return plan(wanted, await _contents(connection))
+
+    async def import_(self, wanted: Contents) -> list[Step]:
+        """Bring the registry in line with what is wanted, unless a part of it is refused.
+
+        What is here and not wanted stays. To import the same again changes nothing.
+
+        Returns:
+            What was done; if something is refused, what would have been: then nothing was done.
+        """
+        async with self._changing() as change:
+            steps = plan(wanted, await _contents(change.connection))
+            counts = Counter(step.action for step in steps)
+            await change.note(
+                "registry.import", detail={str(action): count for action, count in counts.items()}
+            )
+            if not counts["refused"]:
+                await _write(change, steps)
+        return steps
+
+
+async def _contents(connection: AsyncConnection) -> Contents:
+    return Contents(
+        groups=await select_groups(connection),
+        flows=await select_flows(connection),
+        keys=await select_keys(connection),
+        triggers=await select_triggers(connection),
+    )
+
+
+async def _write(change: Change, steps: Sequence[Step]) -> None:
+    connection = change.connection
+    for kind, model in _MODELS.items():
+        of_kind = [step for step in steps if isinstance(step.after, kind)]
+        created = [_row(step.after) for step in of_kind if step.action == "created"]
+        if created:
+            await connection.execute(insert(model), created)
+        for step in of_kind:
+            if step.action == "changed":
+                row = _row(step.after)
+                identity = model.__table__.c.id == row.pop("id")
+                await connection.execute(update(model).where(identity).values(row))
+        await _write_lists(connection, of_kind)
+        for step in of_kind:
+            if step.action != "unchanged":
+                verb = f"{model.__tablename__.removeprefix('api_').rstrip('s')}.import"
+                await change.record(verb, before=step.before, after=step.after)
+
+
+async def _write_lists(connection: AsyncConnection, steps: Sequence[Step]) -> None:
+    """Write the scopes of keys, and the keys that triggers accept."""
+    scopes: list[dict[str, str]] = []
+    chosen: list[dict[str, str]] = []
+    for step in steps:
+        match step.after:
+            case ApiKey(id=key_id, flow_ids=ids) if step.action != "unchanged":
+                await connection.execute(
+                    delete(models.KeyFlow).where(models.KeyFlow.key_id == key_id)
+                )
+                scopes += [{"key_id": key_id, "flow_id": each} for each in ids or ()]
+            case Trigger(id=trigger_id, key_ids=ids) if step.action != "unchanged":
+                await connection.execute(
+                    delete(models.TriggerKey).where(models.TriggerKey.trigger_id == trigger_id)
+                )
+                chosen += [{"trigger_id": trigger_id, "key_id": each} for each in ids or ()]
+    if scopes:
+        await connection.execute(insert(models.KeyFlow), scopes)
+    if chosen:
+        await connection.execute(insert(models.TriggerKey), chosen)
+
+
+def _row(item: Item) -> dict[str, Any]:
+    """Return the columns of a thing."""
+    limits = dataclasses.asdict(item.limits) if not isinstance(item, Flow) else {}
+    match item:
+        case Group():
+            return {**_columns(item, models.Group), **limits}
+        case Flow():
+            return _columns(item, models.Flow)
+        case ApiKey():
+            del limits["max_body_bytes"]
+            return {**_columns(item, models.ApiKey), **limits, "any_flow": item.flows is None}
+        case Trigger():
+            del limits["in_flight"]
+            return {**_columns(item, models.Trigger), **limits, "any_key": item.keys is None}
+
+
+def _columns(item: Item, model: type[models.Base]) -> dict[str, Any]:
+    """Return the columns that are called like a field."""
+    names = {field.name for field in dataclasses.fields(item)}
+    values = {
+        each.name: getattr(item, each.name)
+        for each in model.__table__.columns
+        if each.name in names
+    }
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
