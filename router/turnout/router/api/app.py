@@ -22,6 +22,7 @@ from turnout.router.api import (
     replays,
     run_once,
     runs,
+    stats,
     tokens,
     topology,
     transfer,
@@ -60,7 +61,7 @@ from turnout.router.usage import Usage
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
     for noun in (
-        *(health, openapi, groups, flows, cancellations, keys, overlaps, activity, triggers),
+        *(health, openapi, groups, flows, stats, cancellations, keys, overlaps, activity, triggers),
         *(run_once, workers, usage, refusals, events, runs, history, dead, unrouted, replays),
         *(topology, transfer, tokens, audit),
     )

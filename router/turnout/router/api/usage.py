@@ -51,11 +51,8 @@ class UsageAnswer(Answer):
 @routes.get("/usage", filtered=True, refuses=(404,))
 async def show(call: Call, query: UsageQuery) -> UsageAnswer:
     """Count calls."""
-    last = query.last or _LAST[query.unit]
-    if last > KEPT[query.unit]:
-        raise Invalid("last", f"ingress keeps {KEPT[query.unit]} periods of one {query.unit}")
+    periods = counts.periods(query.unit, last_of(query.unit, query.last))
     selection = await Selection.of(query, call)
-    periods = counts.periods(query.unit, last)
     items = [
         UsageItem.of(party, counts=used.calls, total=sum(used.calls))
         for used in await call.app[USAGE].used(query.unit, periods)
@@ -70,3 +67,14 @@ async def show(call: Call, query: UsageQuery) -> UsageAnswer:
         total=sum(each.total for each in items),
         items=items,
     )
+
+
+def last_of(unit: Unit, last: int | None) -> int:
+    """Return how many periods are counted.
+
+    Raises:
+        Invalid: they are more than ingress keeps.
+    """
+    if last is not None and last > KEPT[unit]:
+        raise Invalid("last", f"ingress keeps {KEPT[unit]} periods of one {unit}")
+    return last or _LAST[unit]

@@ -1,10 +1,10 @@
 """`turnout flow`: what runs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from turnout.router.cli import client, limits
+from turnout.router.cli import client, limits, statistics
 from turnout.router.cli.arguments import Why, flow_address
 from turnout.router.cli.output import (
     Document,
@@ -96,6 +96,27 @@ def limit(
     body = limits.read(running=running)
     flow = client.find().patch("flows", *flow_address(address), body=body)
     show_json(flow) if json else _show(flow)
+
+
+@app.command()
+def stats(
+    address: Address,
+    by: Annotated[
+        Literal["day", "hour", "minute"], typer.Option(help="The length of a period, in UTC.")
+    ] = "day",
+    last: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many periods; else 7 days, 24 hours or 60 minutes."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a flow had to do, and how it did: calls, refusals, runs, durations.
+
+    turnout flow stats crm/update-lead-status
+    turnout flow stats crm/update-lead-status --by minute --last 15
+    """
+    found = client.find().get("flows", *flow_address(address), "stats", unit=by, last=last)
+    show_json(found) if json else statistics.show(found)
 
 
 @app.command()

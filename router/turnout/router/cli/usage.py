@@ -36,11 +36,13 @@ def usage(
     if not found["total"]:
         typer.echo(f"No calls in the last {len(found['periods'])} {by}s.", err=True)
         return
-    periods = (each[: _LENGTHS[by]].replace("T", " ") for each in found["periods"])
     show_table(
         [f"={by.capitalize()} (UTC)", ">Calls"],
         [
-            *([period, str(calls)] for period, calls in zip(periods, found["counts"], strict=True)),
+            *(
+                [period(each, by), str(calls)]
+                for each, calls in zip(found["periods"], found["counts"], strict=True)
+            ),
             ["total", str(found["total"])],
         ],
         empty="",
@@ -51,6 +53,11 @@ def usage(
         ([trigger_of(each), key_of(each), str(each["total"])] for each in found["items"]),
         empty="",
     )
+
+
+def period(moment: str, unit: str) -> str:
+    """Shorten the beginning of a period to what tells it from others."""
+    return moment[: _LENGTHS[unit]].replace("T", " ")
 
 
 def trigger_of(item: Document) -> str:

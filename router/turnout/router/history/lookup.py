@@ -12,6 +12,7 @@ from turnout.router.history import erasure, search, story
 from turnout.router.history.archive import Archive, Archived, Bounds, Place
 from turnout.router.history.recorder import Mark, read_marks
 from turnout.router.history.search import Filter, Record
+from turnout.router.history.statistics import Statistics, statistics
 from turnout.router.history.story import Story
 from turnout.router.history.stream import Start
 from turnout.router.history.where import Where
@@ -75,6 +76,11 @@ class History:
         """Return the newest runs that are wanted, see `search.newest`."""
         async with self._database.reading() as connection:
             return await search.newest(connection, wanted, before=before, limit=limit)
+
+    async def statistics(self, wanted: Filter) -> Statistics:
+        """Return what became of the runs that are wanted, see `statistics.statistics`."""
+        async with self._database.reading() as connection:
+            return await statistics(connection, wanted)
 
     async def story(self, event_id: str) -> Story:
         """Return all that is known of an event.
