@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     String,
+    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -255,6 +256,24 @@ class AuditEntry(Base):
     """What it was, as far as it is otherwise now; null: it is new."""
     after: Mapped[dict[str, Any] | None]
     """null: it is gone."""
+
+
+class IdempotencyKey(Base):
+    """A request to the admin API that has made something, and makes it once if it comes again."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = ({"info": APART},)
+
+    token_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hex SHA-256, as the following."""
+    request: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    status: Mapped[int | None]
+    """Of the answer; this and the following are null until that is known."""
+    etag: Mapped[str | None] = mapped_column(String(16))
+    body: Mapped[str | None] = mapped_column(Text)
+    """Of the answer, without secrets."""
 
 
 class Revision(Base):

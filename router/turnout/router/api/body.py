@@ -1,6 +1,6 @@
 """Bodies: how they are read, checked and written. The models are the documentation of the API."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 from aiohttp import web
 from pydantic import (
@@ -8,6 +8,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    SerializationInfo,
     StringConstraints,
     ValidationError,
     WithJsonSchema,
@@ -31,6 +33,19 @@ class Answer(BaseModel):
 
 BodyType = TypeVar("BodyType", bound=Body)
 AnswerType = TypeVar("AnswerType", bound=Answer)
+
+
+def _once(value: str | None, info: SerializationInfo) -> str | None:
+    return None if info.context is KEPT else value
+
+
+#: The context in which an answer is written that is kept, should its request come again.
+KEPT: Final = object()
+
+ShownOnce = Annotated[
+    str | None, PlainSerializer(_once, return_type=str | None), Field(description="Shown once.")
+]
+"""A secret: null in the answer to a request that comes again."""
 
 
 class Items(Answer, Generic[AnswerType]):

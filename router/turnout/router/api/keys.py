@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field
 
 from turnout.router import entries
-from turnout.router.api.body import Answer, Body, Listing, Name, Reason, Rotation
+from turnout.router.api.body import Answer, Body, Listing, Name, Reason, Rotation, ShownOnce
 from turnout.router.api.call import Call
 from turnout.router.api.control import USAGE
 from turnout.router.api.limits import KeyLimits
@@ -111,7 +111,7 @@ class KeyAnswer(Answer):
 class CreatedKey(KeyAnswer):
     """A new key, with its text, this one time."""
 
-    key: str
+    key: ShownOnce
 
 
 class TriggerOfKey(Answer):

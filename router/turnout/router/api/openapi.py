@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from turnout.router.api import repeat
 from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
 from turnout.router.api.problem import ProblemAnswer
@@ -34,6 +35,13 @@ _IF_MATCH = {
     "in": "header",
     "description": "The ETag of what is changed: 412 if it is another one meanwhile.",
     "schema": {"type": "string"},
+}
+_IDEMPOTENCY_KEY = {
+    "name": repeat.HEADER,
+    "in": "header",
+    "description": "Of the client's choice, another one for each request. The same request with "
+    "the same key is done once in a day, and has the same answer, but for secrets: they are null.",
+    "schema": {"type": "string", "pattern": repeat.PATTERN},
 }
 _ETAG = {
     "description": "Tags what is configured: another one after each change.",
@@ -100,6 +108,7 @@ def _operation(
             ),
             *_parameters(schemas[_name(references[endpoint.query, "validation"])]),
             *([_IF_MATCH] if endpoint.is_conditional else []),
+            *([_IDEMPOTENCY_KEY] if endpoint.is_repeatable else []),
         ],
         "responses": {
             **_success(endpoint, references),

@@ -16,8 +16,10 @@ from turnout.router.lease import LeaseLost
 from turnout.router.registry import (
     Conflict,
     Invalid,
+    KeyReused,
     NotFound,
     RegistryError,
+    Repeated,
     Stale,
     WrongState,
 )
@@ -35,6 +37,8 @@ _REGISTRY: dict[type[RegistryError], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "exists"),
     WrongState: (409, "wrong_state"),
+    Repeated: (409, "repeated"),
+    KeyReused: (422, "idempotency_key_reused"),
     Stale: (412, "stale"),
 }
 #: The code of what aiohttp itself refuses.
@@ -128,12 +132,12 @@ def _problem(request: web.Request, error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case NotFound() | Conflict() | WrongState() | Stale():
+        case Invalid():
+            return invalid_fields([(error.field, str(error))])
+        case RegistryError():
             status, code = _REGISTRY[type(error)]
             fields = [("If-Match", str(error))] if isinstance(error, Stale) else []
             return Problem(status, code, str(error), errors=fields)
-        case Invalid():
-            return invalid_fields([(error.field, str(error))])
         case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:
             return _refused_by_aiohttp(request, error)
         case _:

@@ -138,6 +138,11 @@ class Endpoint:
         return model
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether it makes something, so that a repeated request has to be known as one."""
+        return self.method == "POST" and self.status == HTTPStatus.CREATED
+
+    @property
     def name(self) -> str:
         """Its name: the noun and the verb."""
         return f"{self.noun}.{self.handler.__name__.strip('_')}"
@@ -183,6 +188,8 @@ class Endpoint:
             found |= {400, 413, 415}
         if self.is_conditional:
             found |= {412}
+        if self.is_repeatable:
+            found |= {409}
         return frozenset(found)
 
 

@@ -1,7 +1,7 @@
 """Serving an endpoint: all that is checked before its handler runs, and the answer after it.
 
 token (401) → role (403) → path (400) → group (404) → query (422) → body (400, 413, 415, 422)
-→ handler → answer, with its tag
+→ was it done before (409, 422)? → handler → answer, with its tag
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from turnout.router.api import path
+from turnout.router.api import path, repeat
 from turnout.router.api.auth import TOKEN
 from turnout.router.api.body import Answer, answer, read
 from turnout.router.api.call import Call
@@ -17,7 +17,7 @@ from turnout.router.api.content import Bytes, Lines
 from turnout.router.api.control import REGISTRY
 from turnout.router.api.problem import Problem, named_fields
 from turnout.router.api.routes import Endpoint, Tagged
-from turnout.router.registry import Actor, AdminToken, NotFound, etag
+from turnout.router.registry import Actor, AdminToken, Claim, NotFound, etag
 
 
 async def serve(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
@@ -40,9 +40,16 @@ async def serve(endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
     if body is not None:
         arguments["body"] = body
     reason = getattr(query, "reason", None) or getattr(body, "reason", None)
-    call = Call(request, token, _actor(endpoint, request, token, reason))
+    claim = repeat.claim_of(endpoint, request, token, body)
+    if claim is not None and (kept := await repeat.answered(request, claim)) is not None:
+        return kept
+    call = Call(request, token, _actor(endpoint, request, token, reason, claim))
     result = await endpoint.handler(call, **arguments)
-    return await result.send(request) if isinstance(result, Lines) else _written(endpoint, result)
+    if isinstance(result, Lines):
+        return await result.send(request)
+    if claim is not None and isinstance(result, Answer | Tagged):
+        await repeat.keep(request, claim, endpoint.status, *_answer(result))
+    return _written(endpoint, result)
 
 
 def _check_role(endpoint: Endpoint, token: AdminToken) -> None:
@@ -84,7 +91,11 @@ async def _check_groups(
 
 
 def _actor(
-    endpoint: Endpoint, request: web.Request, token: AdminToken | None, reason: str | None
+    endpoint: Endpoint,
+    request: web.Request,
+    token: AdminToken | None,
+    reason: str | None,
+    claim: Claim | None,
 ) -> Actor:
     expects = None
     if endpoint.is_conditional and "If-Match" in request.headers:
@@ -96,6 +107,7 @@ def _actor(
         remote=request.remote,
         reason=reason,
         expects=expects,
+        claim=claim,
     )
 
 
@@ -104,11 +116,14 @@ def _written(endpoint: Endpoint, result: object) -> web.Response:
         return web.Response(status=204)
     if isinstance(result, Bytes):
         return web.Response(body=result.content, content_type=result.media_type)
-    headers = {}
-    if isinstance(result, Tagged):
-        headers["ETag"] = f'"{etag(result.noun)}"'
-        result = result.answer
-    assert isinstance(result, Answer)  # noqa: S101 - the handler's annotation says so
-    response = answer(result, status=endpoint.status)
-    response.headers.update(headers)
+    assert isinstance(result, Answer | Tagged)  # noqa: S101 - the handler's annotation says so
+    tag, shown = _answer(result)
+    response = answer(shown, status=endpoint.status)
+    if tag is not None:
+        response.headers["ETag"] = f'"{tag}"'
     return response
+
+
+def _answer(result: Answer | Tagged[Any]) -> tuple[str | None, Answer]:
+    """Return an answer, with its tag if it has one."""
+    return (etag(result.noun), result.answer) if isinstance(result, Tagged) else (None, result)

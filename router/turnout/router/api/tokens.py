@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field
 
-from turnout.router.api.body import Answer, Body, Items, Name, Reason
+from turnout.router.api.body import Answer, Body, Items, Name, Reason, ShownOnce
 from turnout.router.api.call import Call
 from turnout.router.api.params import SLUG_PATTERN, TokenId
 from turnout.router.api.routes import Routes, Tagged
@@ -50,7 +50,7 @@ class TokenAnswer(Answer):
 class CreatedToken(TokenAnswer):
     """A new token, with its text, this one time."""
 
-    token: str
+    token: ShownOnce
 
 
 @routes.post("/tokens", role="admin")

@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,9 @@ from turnout.shared.errors import TurnoutError
 #: Seconds; the API itself waits up to 5 for broker and cache to follow a change.
 _TIMEOUT = 20
 
+#: Seconds between asking for something to be made and asking again.
+_PAUSES = (0.5, 1.0, 2.0)
+
 _DEFAULT_URL = "http://127.0.0.1:8081"
 
 _CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
@@ -25,11 +30,13 @@ class AdminApiError(TurnoutError):
 
     Attributes:
         status: what it answered; 0: nothing.
+        is_temporary: whether the same may be answered otherwise in a moment.
     """
 
-    def __init__(self, text: str, status: int = 0) -> None:
+    def __init__(self, text: str, status: int = 0, *, is_temporary: bool = False) -> None:
         super().__init__(text)
         self.status = status
+        self.is_temporary = is_temporary
 
 
 class AdminApi:
@@ -85,6 +92,23 @@ class AdminApi:
         asked = {name: value for name, value in query.items() if value is not None}
         return self._ask("POST", path, json.dumps(given).encode(), urlencode(asked), patience)
 
+    def create(self, *path: str, body: dict[str, Any] | None = None) -> Any:
+        """Make something, like `post`, and ask again when an answer is lost: it is made once.
+
+        Raises:
+            AdminApiError: it cannot be reached or refused.
+        """
+        given = {name: value for name, value in (body or {}).items() if value is not None}
+        content, key = json.dumps(given).encode(), str(uuid.uuid4())
+        for pause in _PAUSES:
+            try:
+                return self._ask("POST", path, content, key=key)
+            except AdminApiError as error:
+                if not error.is_temporary:
+                    raise
+            time.sleep(pause)
+        return self._ask("POST", path, content, key=key)
+
     def patch(self, *path: str, body: dict[str, Any]) -> Any:
         """Change what is at `/api/v1/<path>`.
 
@@ -131,8 +155,10 @@ class AdminApi:
         body: bytes | None,
         query: str = "",
         patience: float = _TIMEOUT,
+        *,
+        key: str | None = None,
     ) -> Any:
-        with self._answer(method, path, body, query, patience) as answer:
+        with self._answer(method, path, body, query, patience, key=key) as answer:
             if answer.status == http.HTTPStatus.NO_CONTENT:
                 return None
             return self._document(answer.status, answer.read())
@@ -145,9 +171,13 @@ class AdminApi:
         body: bytes | None = None,
         query: str = "",
         patience: float = _TIMEOUT,
+        *,
+        key: str | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Ask, and hand out a good answer to be read."""
+        """Ask, and hand out a good answer to be read; by the key the same is known again."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
         if body is not None:
             headers["Content-Type"] = "application/json"
         target = "/".join(("/api/v1", *(quote(part, safe="") for part in path)))
@@ -159,7 +189,11 @@ class AdminApi:
             answer = connection.getresponse()
             if answer.status >= http.HTTPStatus.BAD_REQUEST:
                 document = self._document(answer.status, answer.read())
-                raise AdminApiError(self._refusal(answer.status, document), answer.status)
+                raise AdminApiError(
+                    self._refusal(answer.status, document),
+                    answer.status,
+                    is_temporary="Retry-After" in answer.headers,
+                )
             yield answer
         except (OSError, UnicodeError, http.client.HTTPException) as error:
             self._unreachable(error)
@@ -193,7 +227,9 @@ class AdminApi:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
         raise AdminApiError(
             f"the admin API at {self._url} cannot be reached ({reason}): "
-            "start it with `turnout up` or `turnout router`, or set TURNOUT_ADMIN_URL"
+            "start it with `turnout up` or `turnout router`, or set TURNOUT_ADMIN_URL",
+            # If nothing listens, nobody started it; else the answer was lost.
+            is_temporary=not isinstance(error, ConnectionRefusedError),
         ) from error
 
     def _refusal(self, status: int, document: Any) -> str:

@@ -38,7 +38,7 @@ def create(
 ) -> None:
     """Register a flow of a group."""
     group, slug = flow_address(address)
-    flow = client.find().post(
+    flow = client.find().create(
         "groups",
         group,
         "flows",

@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Register a group; its limits hold for each of its keys, --max-body for each trigger."""
     given = limits.read(rate=rate, burst=burst, in_flight=in_flight, max_body=max_body)
-    group = client.find().post("groups", body={"slug": slug, "name": name, "limits": given})
+    group = client.find().create("groups", body={"slug": slug, "name": name, "limits": given})
     show_json(group) if json else _show(group)
 
 

@@ -43,6 +43,10 @@ ADVICE = {
 }
 
 KEEP = "Keep the key now: it is stored nowhere and cannot be shown again."
+LOST = (
+    "The key was made, but the answer that showed it was lost, and it is stored nowhere. "
+    "Make another secret: turnout key rotate {id} --overlap 0"
+)
 
 
 @app.command()
@@ -66,7 +70,7 @@ def create(
     expires_at = None if expires is None else expiry(expires)
     given = limits.read(rate=rate, burst=burst, in_flight=in_flight)
     body = {"name": name, "expires_at": expires_at, "flows": flow or None, "limits": given}
-    key = client.find().post("groups", group, "keys", body=body)
+    key = client.find().create("groups", group, "keys", body=body)
     _show_new(key, json=json)
 
 
@@ -223,7 +227,7 @@ def scope(key_id: Id, flow: Flows = None, json: Json = False) -> None:
 def rotate(key_id: Id, overlap: Overlap = "24h", reason: Reason = None, json: Json = False) -> None:
     """Make a new secret and show it, this one time; the old one is good for a while."""
     body = {"overlap": arguments.overlap(overlap), "reason": reason}
-    _show_new(client.find().post("keys", key_id, "rotate", body=body), json=json)
+    _show_new(client.find().create("keys", key_id, "rotate", body=body), json=json)
 
 
 @app.command()
@@ -244,8 +248,8 @@ def _show_new(key: Document, *, json: bool) -> None:
     if json:
         show_json(key)
         return
-    show_fields({"key": key["key"], **_fields(key)})
-    typer.echo(KEEP, err=True)
+    show_fields({"key": key["key"] or "-", **_fields(key)})
+    typer.echo(KEEP if key["key"] else LOST.format(id=key["id"]), err=True)
 
 
 def _fields(key: Document) -> dict[str, str]:

@@ -42,11 +42,13 @@ def create(
         "groups": group or None,
         "expires_at": None if expires is None else expiry(expires),
     }
-    token = client.find().post("tokens", body=body)
+    token = client.find().create("tokens", body=body)
     if json:
         show_json(token)
     else:
-        show_fields({"token": token["token"], **_fields(token)})
+        show_fields(
+            {"token": token["token"] or "lost with the answer: revoke it", **_fields(token)}
+        )
 
 
 @app.command("list")

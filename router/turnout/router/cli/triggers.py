@@ -7,7 +7,7 @@ import typer
 
 from turnout.router.cli import arguments, client, limits, overlaps
 from turnout.router.cli.arguments import Overlap, Reason, flow_address
-from turnout.router.cli.keys import KEEP
+from turnout.router.cli.keys import KEEP, LOST
 from turnout.router.cli.limits import Burst, MaxBody, Rate
 from turnout.router.cli.output import (
     Document,
@@ -90,7 +90,7 @@ def create(
     Without options it takes POST, any media type and any key of the group.
     """
     group, flow = flow_address(address)
-    trigger = client.find().post(
+    trigger = client.find().create(
         "flows",
         group,
         flow,
@@ -110,8 +110,9 @@ def create(
         show_json(trigger)
         return
     if new_key is not None:
-        show_fields({"key": trigger["new_key"]["key"]})
-        typer.echo(KEEP, err=True)
+        made = trigger["new_key"]
+        show_fields({"key": made["key"] or "-"})
+        typer.echo(KEEP if made["key"] else LOST.format(id=made["id"]), err=True)
     _show(trigger)
 
 

@@ -15,12 +15,15 @@ from turnout.router.registry.cancellations import (
     select_cancellations,
 )
 from turnout.router.registry.change import ROUTER, Actor, Change, Noun, changing, etag
+from turnout.router.registry.claim import Claim
 from turnout.router.registry.directory import Directory
 from turnout.router.registry.errors import (
     Conflict,
     Invalid,
+    KeyReused,
     NotFound,
     RegistryError,
+    Repeated,
     Stale,
     WrongState,
 )
@@ -32,6 +35,7 @@ from turnout.router.registry.limits import NONE, Limits
 from turnout.router.registry.owners import Owners
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.plan import Action, Contents, Item, Step
+from turnout.router.registry.repeats import Kept, Repeats
 from turnout.router.registry.store import now
 from turnout.router.registry.tokens import AdminToken, AdminTokens, Role
 from turnout.router.registry.transfer import Transfer
@@ -50,6 +54,7 @@ __all__ = [
     "Cancellation",
     "Change",
     "ChosenKey",
+    "Claim",
     "Conflict",
     "Contents",
     "Directory",
@@ -57,7 +62,9 @@ __all__ = [
     "Group",
     "Invalid",
     "Item",
+    "Kept",
     "KeyChanges",
+    "KeyReused",
     "KeyState",
     "Limits",
     "Method",
@@ -67,6 +74,7 @@ __all__ = [
     "Page",
     "Registry",
     "RegistryError",
+    "Repeated",
     "Role",
     "ScopedFlow",
     "Slice",
@@ -95,7 +103,9 @@ class Snapshot:
     cancellations: tuple[Cancellation, ...] = ()
 
 
-class Registry(Flows, Keys, Triggers, Cancellations, AdminTokens, AuditLog, Owners, Transfer):
+class Registry(
+    Flows, Keys, Triggers, Cancellations, AdminTokens, AuditLog, Owners, Transfer, Repeats
+):
     """The verbs of all nouns, over one database.
 
     Every verb is one transaction, and raises `database.DatabaseUnavailable` when the database does

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
 from turnout.router.database import Database
+from turnout.router.registry.claim import Claim, note
 from turnout.router.registry.errors import Stale
 from turnout.shared import ids
 
@@ -41,6 +42,8 @@ class Actor:
     reason: str | None = None
     expects: frozenset[str] | None = None
     """Tags of what is changed, one of which must be right; "*": of anything; None: unchecked."""
+    claim: Claim | None = None
+    """Marks the change as done, should it be asked for again; None: it may be done again."""
 
 
 #: The router itself: a flow that a worker announced, a token of the settings.
@@ -148,13 +151,18 @@ async def changing(database: Database, actor: Actor) -> AsyncIterator[Change]:
 
     Raises:
         DatabaseUnavailable: the database does not answer.
+        Repeated: it was asked for before.
         RuntimeError: the verb recorded nothing; nothing was changed.
     """
     async with database.changing() as connection:
         change = Change(connection, actor)
+        if actor.claim is not None and not actor.claim.noted:
+            await note(connection, actor.claim)
         yield change
         if not change.recorded:
             raise RuntimeError("a change was not recorded in the audit log")
+    if actor.claim is not None:
+        actor.claim.noted = True
 
 
 def etag(noun: Noun) -> str:

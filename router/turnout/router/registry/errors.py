@@ -5,6 +5,8 @@ RegistryError
 ├── Conflict     it exists already
 ├── Stale        it has changed since it was looked at
 ├── WrongState   in its state that cannot be done
+├── Repeated     the same request is under way, or its answer was lost
+├── KeyReused    another request had the same Idempotency-Key
 └── Invalid      a field has a value that cannot be
 """
 
@@ -35,6 +37,23 @@ class Stale(RegistryError):
 
 class WrongState(RegistryError):
     """It is in a state in which that cannot be done."""
+
+
+class Repeated(RegistryError):
+    """The same request came before."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a request with this Idempotency-Key is under way, or was done and then interrupted: "
+            "look at what it has made"
+        )
+
+
+class KeyReused(RegistryError):
+    """Another request came before with the same Idempotency-Key."""
+
+    def __init__(self) -> None:
+        super().__init__("another request had this Idempotency-Key: each needs one of its own")
 
 
 class Invalid(RegistryError):
