@@ -46,6 +46,9 @@ class Broker:
     async def withdraw(self, records: Collection[str]) -> None:
         self.withdrawn += records
 
+    def admit(self, records: Collection[str]) -> None:
+        self.withdrawn = [each for each in self.withdrawn if each not in records]
+
     async def declare(self, bindings: Collection[Binding]) -> None:
         if self.failure:
             raise self.failure

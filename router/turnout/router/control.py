@@ -17,7 +17,7 @@ from turnout.router.declare import declare, unbind
 from turnout.router.lease import Lease
 from turnout.router.management import Management
 from turnout.router.projection import Projection, check_eviction
-from turnout.router.registry import Registry, Snapshot
+from turnout.router.registry import Registry, Snapshot, Trigger, differences
 from turnout.router.settings import RouterSettings
 from turnout.router.stale import Stale
 from turnout.router.topology import Binding, Missing, Topology
@@ -70,8 +70,12 @@ class Control:
         self._live: frozenset[str] = frozenset()
         self._routes: frozenset[str] = frozenset()
         self._wanted = Topology()
+        self._followed: Snapshot | None = None
+        """What is wanted at the broker follows from it."""
         self._reconciled: Snapshot | None = None
         """What the broker was last found, or made, to be like."""
+        self._found: Topology | None = None
+        """What it was found, or made, to have then; None: that is not known."""
         self._declaring = asyncio.Lock()
         self._projecting = asyncio.Lock()
         self._settled = False
@@ -120,7 +124,7 @@ class Control:
         try:
             async with asyncio.timeout(timeout):
                 await self._project()
-                await self._reconcile()
+                await self._reconcile(look=False)
                 await self._project()
         except _TEMPORARY as error:
             logger.warning("not settled yet", reason=str(error) or type(error).__name__)
@@ -132,6 +136,10 @@ class Control:
             redis.RedisError, OSError: the cache does not answer; they go as soon as it does.
         """
         await self._projection.withdraw(records)
+
+    def admit(self, records: Collection[str]) -> None:
+        """Let records that were withdrawn be written again, where the registry has them."""
+        self._projection.admit(records)
 
     async def declare(self, bindings: Collection[Binding]) -> None:
         """Make sure that bindings exist before anything is published by them.
@@ -203,19 +211,29 @@ class Control:
         if self._link is not None:
             await self._link.close()
 
-    async def _reconcile(self) -> Topology:
-        """Declare what is missing and note which triggers are live; return what was declared."""
+    async def _reconcile(self, *, look: bool = True) -> Topology:
+        """Declare what is missing and note which triggers are live; return what was declared.
+
+        Args:
+            look: at what the broker has; else only what was changed is declared, if it is known
+                what it had at the last look.
+        """
         async with self._declaring:
             snapshot = await self._registry.snapshot()
-            if snapshot is not self._reconciled:
-                self._wanted = topology.of(snapshot, self._settings)
-            present = await self._survey()
+            self._follow(snapshot)
+            if look or self._found is None:
+                present = await self._survey()
+                await self._remove_stale(present)
+                before = None
+            else:
+                present, before = self._found, self._reconciled
             missing = self._wanted.without(present)
-            await self._remove_stale(present)
             if not missing and snapshot is self._reconciled:
+                self._found = present
                 return missing
             declared = await self._declare(missing)
-            await self._note_live(snapshot, present.bindings | declared.bindings)
+            self._found = present.together_with(declared)
+            await self._note_live(snapshot, before)
             self._reconciled = snapshot
         return declared
 
@@ -228,7 +246,8 @@ class Control:
             declared = await declare(await self._connected(), missing)
         except BrokerError:
             # Nothing is known to exist.
-            self._live, self._routes, self._reconciled = frozenset(), frozenset(), None
+            self._live, self._routes = frozenset(), frozenset()
+            self._reconciled = self._found = None
             raise
         logger.info(
             "topology declared",
@@ -246,20 +265,39 @@ class Control:
             await unbind(await self._connected(), stale)
             logger.info("stale bindings removed", bindings=len(stale))
 
-    async def _note_live(self, snapshot: Snapshot, bindings: frozenset[Binding]) -> None:
-        """Note which triggers have all of their bindings."""
-        live = [
-            trigger
-            for trigger in snapshot.triggers
-            if bindings.issuperset(topology.bindings_of(trigger))
-        ]
-        self._live = frozenset(trigger.id for trigger in live)
+    async def _note_live(self, snapshot: Snapshot, before: Snapshot | None) -> None:
+        """Note which triggers have all of their bindings.
+
+        Args:
+            snapshot: of the registry.
+            before: the snapshot of which that was noted last; None: all of them are looked at.
+        """
+        bindings = self._found.bindings if self._found else frozenset()
+        pairs = differences(before or Snapshot(0, (), (), ()), snapshot)
+        gone, live = set(), []
+        for was, present in pairs:
+            if was is not None:
+                gone.add(was.id)
+            if isinstance(present, Trigger) and bindings.issuperset(topology.bindings_of(present)):
+                live.append(present)
+        kept = frozenset() if before is None else self._live - gone
+        self._live = kept.union(trigger.id for trigger in live)
         self._routes = frozenset(
             each.routing_key for each in bindings if each.exchange == names.TRIGGERS
         )
         await self._registry.mark_live(
             [trigger.id for trigger in live if trigger.live_since is None]
         )
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Let what is wanted at the broker follow from a snapshot."""
+        if self._followed is None:
+            self._wanted = topology.of(snapshot, self._settings)
+        elif snapshot is not self._followed:
+            self._wanted = topology.following(
+                self._wanted, self._followed, snapshot, self._settings
+            )
+        self._followed = snapshot
 
     async def _survey(self) -> Topology:
         """Look at the broker; without its management API, declare everything each time."""

@@ -48,6 +48,10 @@ _LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
 _IDLE_TIMEOUT = 5
 #: Of a connection: whether its transaction has changed the registry.
 _CHANGED = "turnout-registry-changed"
+#: Of a connection: the ids of what it has changed there; None: it has not said.
+_TOUCHED = "turnout-registry-touched"
+#: Revisions of which it is known what they changed.
+_REVISIONS = 1000
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -112,6 +116,7 @@ class Database:
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
         self.fence: Fence | None = None
         self._url = url
+        self._touched: dict[int, frozenset[str]] = {}
         if url.drivername == _SQLITE:
             self._readers = engine
             # A transaction that reads first and writes then would fail at once, without waiting,
@@ -151,10 +156,16 @@ class Database:
             async with self._writers.begin() as connection:
                 if fenced and self.fence is not None:
                     await self.fence(connection)
-                connection.info[_CHANGED] = False
+                connection.info.update({_CHANGED: False, _TOUCHED: None})
                 yield connection
+                touched = connection.info[_TOUCHED]
+                revision = None
                 if connection.info[_CHANGED]:
-                    await connection.execute(update(Revision).values(number=Revision.number + 1))
+                    moved = update(Revision).values(number=Revision.number + 1)
+                    revision = await connection.scalar(moved.returning(Revision.number))
+            if revision is not None and touched is not None:
+                self._touched[revision] = frozenset(touched)
+                self._touched.pop(revision - _REVISIONS, None)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
@@ -170,6 +181,16 @@ class Database:
             if self._url.drivername == _POSTGRESQL:
                 await connection.execute(_LOCK, {"lock": _CHANGE_LOCK})
             yield connection
+
+    def touched(self, after: int, until: int) -> frozenset[str] | None:
+        """Return the ids of what was changed in the registry between two revisions.
+
+        None: it is not known, as with changes that another process made.
+        """
+        revisions = range(after + 1, until + 1)
+        if not all(each in self._touched for each in revisions):
+            return None
+        return frozenset().union(*(self._touched[each] for each in revisions))
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -202,6 +223,16 @@ class Database:
                     await connection.run_sync(_upgrade)
         finally:
             await engine.dispose()
+
+
+def touch(connection: AsyncConnection, *identifiers: str) -> None:
+    """Say what of the registry a transaction changes; what does not say so lets all be read again.
+
+    Args:
+        connection: of the transaction.
+        identifiers: of what is changed; that of a group stands for all of its keys and triggers.
+    """
+    connection.info[_TOUCHED] = {*(connection.info[_TOUCHED] or ()), *identifiers}
 
 
 def _upgrade(connection: Connection) -> None:

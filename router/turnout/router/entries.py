@@ -25,12 +25,20 @@ def records_of(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
     the broker, so that no call comes before its flow can receive it. While a secret or a routing
     key is being replaced, the old one has an entry of its own, which ends by itself.
     """
-    for key in snapshot.keys:
-        if key.revoked_at is None:
-            yield from _of_key(key).items()
-    for trigger in snapshot.triggers:
-        if trigger.live_since is not None:
-            yield from _of_trigger(trigger).items()
+    for each in snapshot.parties:
+        yield from records_of_one(each).items()
+
+
+def records_of_one(party: ApiKey | Trigger) -> dict[str, bytes]:
+    """Return the records of a key or a trigger, by name: see `records_of`."""
+    if isinstance(party, ApiKey):
+        return {} if party.revoked_at is not None else _of_key(party)
+    return {} if party.live_since is None else _of_trigger(party)
+
+
+def names_of(party: ApiKey | Trigger) -> list[str]:
+    """Return the names of all records that a key or a trigger has, or may still have."""
+    return names_of_key(party) if isinstance(party, ApiKey) else names_of_trigger(party)
 
 
 def notices_of(snapshot: Snapshot) -> dict[str, Notice]:

@@ -1,5 +1,7 @@
 """The projection: what ingress and workers must know of the registry, written into the cache.
 
+After a change only the records of what is another object in the snapshot are looked at.
+
 The epoch is the promise that everything is there. It is written last, and only if the cache was not
 flushed meanwhile: a marker, set before the first record, must still stand. It is another one after
 each change: a cache that was set back to an earlier state, by a restored backup or a replica that
@@ -12,19 +14,24 @@ checks them with each write: a router that has lost its lease without noticing w
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from redis.asyncio import Redis
 
-from turnout.router.entries import PATTERNS, Notice, notices_of, records_of
-from turnout.router.registry import Snapshot
+from turnout.router.entries import (
+    PATTERNS,
+    Notice,
+    names_of,
+    notices_of,
+    records_of,
+    records_of_one,
+)
+from turnout.router.registry import ApiKey, Snapshot, Trigger, differences
 from turnout.shared import log, names
 from turnout.shared.errors import SettingsError
 
 logger = log.get(__name__)
-
-Entry = bytes | Notice
 
 #: Entries that are looked at before others get their turn.
 _CHUNK = 500
@@ -81,11 +88,13 @@ class Projection:
     def __init__(self, client: Redis, lease: Callable[[], int] = lambda: 0) -> None:
         self._client = client
         self._lease = lease
-        # What was written: None, not known, so all is compared with the cache.
-        self._written: dict[str, Entry] | None = None
+        # The records that were written: None, not known, so all is compared with the cache.
+        self._written: dict[str, bytes] | None = None
         self._snapshot: Snapshot | None = None
         self._epoch = ""
         self._withdrawn: set[str] = set()
+        # Whether the cache may lack what was written into it.
+        self._doubtful = False
 
     async def is_complete(self) -> bool:
         """Tell whether the cache holds what was last written: it was not flushed or set back.
@@ -93,7 +102,7 @@ class Projection:
         Raises:
             redis.RedisError, OSError: the cache does not answer.
         """
-        return self._written is not None and await self._is_ours()
+        return self._written is not None and not self._doubtful and await self._is_ours()
 
     async def write(self, snapshot: Snapshot) -> None:
         """Bring the cache in line: what changed since the last time, or what it has otherwise.
@@ -102,67 +111,83 @@ class Projection:
             LeaseLost: this router is not the active one.
             redis.RedisError, OSError: the cache does not answer; the next call compares everything.
         """
-        if await self.is_complete():
+        if self._snapshot is not None and await self.is_complete():
             if snapshot is self._snapshot:
                 return
-            written = self._written or {}
+            before, written = self._snapshot, self._written or {}
             self._written = None
-            wanted = await self._change(snapshot, written)
+            wanted = await self._change(before, snapshot, written)
         else:
-            self._written = None
+            self._written, self._doubtful = None, False
             wanted = await self._fill(snapshot)
         self._written, self._snapshot = wanted, snapshot
         if wanted is None:
             logger.warning("the cache was changed while it was written; it is filled again")
 
     async def withdraw(self, entries: Collection[str]) -> None:
-        """Remove records at once and for ever, without waiting for a write that is under way.
+        """Remove records at once, without waiting for a write that is under way.
 
         Such a write follows an earlier state of the registry: what it brings back, it removes.
 
         Raises:
             redis.RedisError, OSError: the cache does not answer; the next write removes them.
         """
-        self._withdrawn.update(entries)
-        await self._client.delete(*entries)
+        if entries:
+            self._withdrawn.update(entries)
+            await self._client.delete(*entries)
+
+    def admit(self, entries: Collection[str]) -> None:
+        """Let records that were withdrawn be written again, where the registry has them."""
+        if not self._withdrawn.isdisjoint(entries):
+            self._withdrawn.difference_update(entries)
+            self._doubtful = True
 
     async def _is_ours(self) -> bool:
         return await self._client.get(names.AUTH_EPOCH) == self._epoch.encode()
 
     async def _change(
-        self, snapshot: Snapshot, written: dict[str, Entry]
-    ) -> dict[str, Entry] | None:
-        """Write what changed, then another epoch.
+        self, before: Snapshot, snapshot: Snapshot, written: dict[str, bytes]
+    ) -> dict[str, bytes] | None:
+        """Write what changed since an earlier snapshot, then another epoch.
 
         Returns:
             What the cache holds now; None if it was flushed or set back meanwhile.
         """
-        wanted: dict[str, Entry] = {}
         changed = False
-        for portion in _portions(snapshot):
-            wanted |= portion
-            different = {name: each for name, each in portion.items() if written.get(name) != each}
-            if different:
+        pairs = differences(before, snapshot)
+        while some := list(islice(pairs, _CHUNK)):
+            different, gone = _compared(some, written)
+            if different or gone:
                 changed = True
-                if not await self._put(names.AUTH_EPOCH, self._epoch, different):
+                if not await self._put(names.AUTH_EPOCH, self._epoch, different, gone):
                     return None
+                written |= different
+                for name in gone:
+                    del written[name]
             await asyncio.sleep(0)
-        for name, notice in notices_of(snapshot).items():
-            wanted[name] = notice
-            if written.get(name) != notice:
-                changed = True
-                if not await self._put_hash(names.AUTH_EPOCH, self._epoch, name, notice):
-                    return None
-        gone = [name for name in written if name not in wanted]
-        if not await self._put(names.AUTH_EPOCH, self._epoch, {}, gone):
+        notices = await self._change_notices(notices_of(before), notices_of(snapshot))
+        if notices is None:
             return None
-        if changed or gone:
-            before, self._epoch = self._epoch, self._new_epoch()
-            if not await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, before, self._epoch):
+        if changed or notices:
+            epoch, self._epoch = self._epoch, self._new_epoch()
+            if not await self._client.eval(_ADVANCE, 1, names.AUTH_EPOCH, epoch, self._epoch):
                 return None
-        return wanted
+        return written
 
-    async def _fill(self, snapshot: Snapshot) -> dict[str, Entry] | None:
+    async def _change_notices(
+        self, before: dict[str, Notice], after: dict[str, Notice]
+    ) -> bool | None:
+        """Write the notices that changed; tell whether any did, None if the epoch is not ours."""
+        changed = {name: each for name, each in after.items() if before.get(name) != each}
+        for name, notice in changed.items():
+            if not await self._put_hash(names.AUTH_EPOCH, self._epoch, name, notice):
+                return None
+        ended = list(before.keys() - after.keys())
+        if not await self._put(names.AUTH_EPOCH, self._epoch, {}, ended):
+            return None
+        return bool(changed or ended)
+
+    async def _fill(self, snapshot: Snapshot) -> dict[str, bytes] | None:
         """Write what the cache lacks, remove what does not belong, promise that it is complete.
 
         What is there already is left alone: ingress goes on knowing it.
@@ -175,7 +200,7 @@ class Projection:
         places = (names.AUTH_FILLING, names.AUTH_EPOCH)
         if not await self._client.eval(_BEGIN, 2, *places, marker, self._lease()):
             return None
-        wanted: dict[str, Entry] = {}
+        wanted: dict[str, bytes] = {}
         missing = 0
         for portion in _portions(snapshot):
             wanted |= portion
@@ -191,15 +216,15 @@ class Projection:
             if time.monotonic() - told > _TELL:
                 told = time.monotonic()
                 logger.info("cache is being filled", records=len(wanted))
-        for name, notice in notices_of(snapshot).items():
-            wanted[name] = notice
+        notices = notices_of(snapshot)
+        for name, notice in notices.items():
             if not await self._put_hash(names.AUTH_FILLING, marker, name, notice):
                 return None
         stale = [
             name
             for pattern in PATTERNS
             async for found in self._client.scan_iter(match=pattern, count=_CHUNK)
-            if (name := found.decode()) not in wanted
+            if (name := found.decode()) not in wanted and name not in notices
         ]
         if not await self._put(names.AUTH_FILLING, marker, {}, stale):
             return None
@@ -238,6 +263,21 @@ class Projection:
 
     def _new_epoch(self) -> str:
         return f"{self._lease()}-{secrets.token_hex(8)}"
+
+
+def _compared(
+    pairs: Sequence[tuple[ApiKey | Trigger | None, ApiKey | Trigger | None]],
+    written: Mapping[str, bytes],
+) -> tuple[dict[str, bytes], list[str]]:
+    """Return the records that are otherwise than they were written, and the names of those gone."""
+    different: dict[str, bytes] = {}
+    gone: set[str] = set()
+    for former, present in pairs:
+        records = {} if present is None else records_of_one(present)
+        different |= {name: each for name, each in records.items() if written.get(name) != each}
+        if former is not None:
+            gone |= {each for each in names_of(former) if each in written and each not in records}
+    return different, list(gone)
 
 
 def _portions(snapshot: Snapshot) -> Iterator[dict[str, bytes]]:

@@ -10,10 +10,10 @@ Only the router declares; `declare` makes the broker match.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from turnout.router.registry import Snapshot, Trigger
+from turnout.router.registry import Snapshot, Trigger, differences
 from turnout.router.settings import RouterSettings
 from turnout.shared import names, ordering
 
@@ -142,6 +142,25 @@ def of(snapshot: Snapshot, settings: RouterSettings) -> Topology:
     )
 
 
+def following(
+    known: Topology, before: Snapshot, after: Snapshot, settings: RouterSettings
+) -> Topology:
+    """Derive the topology from a later snapshot: like `of`, but of what has changed alone.
+
+    Args:
+        known: the topology of the earlier snapshot.
+        before: the earlier snapshot.
+        after: the later one.
+        settings: of the router.
+    """
+    if before.flows is not after.flows:
+        return of(after, settings)
+    pairs = list(differences(before, after))
+    gone = {each for was, _ in pairs if isinstance(was, Trigger) for each in _ever_bound(was)}
+    new = {each for _, now in pairs if isinstance(now, Trigger) for each in bindings_of(now)}
+    return replace(known, bindings=known.bindings - gone | new)
+
+
 def bindings_of(trigger: Trigger) -> list[Binding]:
     """Return the bindings that lead from a trigger to the queue, or the queues, of its flow."""
     routes = [trigger.route(routing_key) for routing_key in trigger.routing_keys]
@@ -153,6 +172,14 @@ def bindings_of(trigger: Trigger) -> list[Binding]:
         for route in routes
         for number, queue in enumerate(queues)
     ]
+
+
+def _ever_bound(trigger: Trigger) -> list[Binding]:
+    """Return the bindings that a trigger has, or had before its overlap ended."""
+    if trigger.old_routing_key is None:
+        return bindings_of(trigger)
+    old = replace(trigger, routing_key=trigger.old_routing_key, old_routing_key=None)
+    return [*bindings_of(trigger), *bindings_of(old)]
 
 
 def queues_named(found: Iterable[str]) -> frozenset[Queue]:

@@ -73,6 +73,10 @@ class Call:
         """Let broker and cache follow what was just changed: see `control.settle`."""
         await control.settle(self.request)
 
+    def admit(self, records: Collection[str]) -> None:
+        """Let records that were withdrawn be written again, where the registry has them."""
+        self.app[control.CONTROL].admit(records)
+
     async def withdraw(self, records: Collection[str]) -> None:
         """Let ingress accept no more what these records stand for: see `control.withdraw`."""
         await control.withdraw(self.request, records)

@@ -38,6 +38,9 @@ class Control(Protocol):
     async def withdraw(self, records: Collection[str]) -> None:
         """Remove records from the cache at once."""
 
+    def admit(self, records: Collection[str]) -> None:
+        """Let records that were withdrawn be written again, where the registry has them."""
+
     async def declare(self, bindings: Collection[Binding]) -> None:
         """Make sure that bindings exist at the broker."""
 

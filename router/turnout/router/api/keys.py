@@ -195,7 +195,15 @@ async def end_overlap(call: Call, key_id: KeyId, body: Reason) -> Tagged[KeyWith
 @routes.post("/keys/{key_id}/revoke", status=200)
 async def revoke(call: Call, key_id: KeyId, body: Reason) -> Tagged[KeyWithTriggers]:
     """Let a key be good no longer, for ever. No ingress accepts it once this is answered."""
-    key = await call.registry.revoke_key(key_id, body.reason)
+    # Ingress first: what SQL takes its time for, a leaked key can be used in.
+    known = call.registry.latest and call.registry.latest.key(key_id)
+    records = entries.names_of_key(known) if known else []
+    await call.withdraw(records)
+    try:
+        key = await call.registry.revoke_key(key_id, body.reason)
+    except BaseException:
+        call.admit(records)
+        raise
     await call.withdraw(entries.names_of_key(key))
     return await show(call, key_id)
 

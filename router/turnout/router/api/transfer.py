@@ -134,21 +134,24 @@ async def import_(call: Call, query: ImportQuery, body: RegistryDocument) -> Imp
             errors=[(f"{each.kind} {each.label}", each.refusal or "") for each in refused],
         )
     await call.withdraw(_withdrawn(steps))
+    call.admit([name for step in steps for name in _records(step.after)])
     await call.settle()
     return answer
 
 
 def _withdrawn(steps: list[Step]) -> list[str]:
     """Return the records that ingress must not accept any more."""
-    found: list[str] = []
-    for step in steps:
-        if step.action == "changed" and isinstance(step.before, ApiKey):
-            after = step.after
-            assert isinstance(after, ApiKey)  # noqa: S101 - a key stays one
-            kept = [] if after.revoked_at else entries.names_of_key(after)
-            found += [each for each in entries.names_of_key(step.before) if each not in kept]
-        elif step.action == "changed" and isinstance(step.before, Trigger):
-            assert isinstance(step.after, Trigger)  # noqa: S101 - the same
-            kept = entries.names_of_trigger(step.after)
-            found += [each for each in entries.names_of_trigger(step.before) if each not in kept]
-    return found
+    return [
+        name
+        for step in steps
+        if step.action == "changed" and step.before is not None
+        for name in _records(step.before)
+        if name not in _records(step.after)
+    ]
+
+
+def _records(item: Item) -> list[str]:
+    """Return the names of the records that a thing has, or may still have."""
+    if isinstance(item, ApiKey) and item.revoked_at is not None:
+        return []
+    return entries.names_of(item) if isinstance(item, ApiKey | Trigger) else []

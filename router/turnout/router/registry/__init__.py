@@ -1,18 +1,16 @@
 """The registry: what the operator configured. Its verbs alone write these tables."""
 
 import asyncio
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import select
 
 from turnout.router import models
 from turnout.router.database import Database
+from turnout.router.registry import snapshot
 from turnout.router.registry.audit import AuditEntry, AuditLog
 from turnout.router.registry.cancellations import (
     Cancellation,
     Cancellations,
-    select_cancellations,
 )
 from turnout.router.registry.change import ROUTER, Actor, Change, Noun, changing, etag
 from turnout.router.registry.claim import Claim
@@ -27,19 +25,19 @@ from turnout.router.registry.errors import (
     Stale,
     WrongState,
 )
-from turnout.router.registry.flows import Flow, Flows, select_flows
+from turnout.router.registry.flows import Flow, Flows
 from turnout.router.registry.groups import Group
-from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow, select_keys
+from turnout.router.registry.key import ApiKey, KeyState, ScopedFlow
 from turnout.router.registry.keys import KeyChanges, Keys, NewApiKey
 from turnout.router.registry.limits import NONE, Limits
 from turnout.router.registry.owners import Owners
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.plan import Action, Contents, Item, Step
 from turnout.router.registry.repeats import Kept, Repeats
-from turnout.router.registry.store import now
+from turnout.router.registry.snapshot import Snapshot, differences
 from turnout.router.registry.tokens import AdminToken, AdminTokens, Role
 from turnout.router.registry.transfer import Transfer
-from turnout.router.registry.trigger import ChosenKey, Method, Trigger, select_triggers
+from turnout.router.registry.trigger import ChosenKey, Method, Trigger
 from turnout.router.registry.triggers import TriggerChanges, Triggers
 
 __all__ = [
@@ -85,22 +83,9 @@ __all__ = [
     "TriggerChanges",
     "WrongState",
     "changing",
+    "differences",
     "etag",
 ]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that topology and projection follow from, as it was at one moment."""
-
-    revision: int
-    """Of the registry: another one after each change."""
-    flows: tuple[Flow, ...]
-    triggers: tuple[Trigger, ...]
-    keys: tuple[ApiKey, ...]
-    until: datetime | None = None
-    """When the next overlap of two secrets or routing keys ends: then it is otherwise."""
-    cancellations: tuple[Cancellation, ...] = ()
 
 
 class Registry(
@@ -117,26 +102,27 @@ class Registry(
         self._latest: Snapshot | None = None
         self._reading = asyncio.Lock()
 
+    @property
+    def latest(self) -> Snapshot | None:
+        """The last snapshot, however old it is; None: none was read yet."""
+        return self._latest
+
     async def snapshot(self) -> Snapshot:
-        """Read everything in one transaction; if it is as it was, return the same object."""
+        """Read what was changed, in one transaction; if nothing was, return the same object."""
         async with self._reading, self._database.reading() as connection:
-            moment = now()
             found = await connection.execute(select(models.Revision.number))
             revision = found.scalar_one()
             latest = self._latest
-            if latest is None or latest.revision != revision or (latest.until or moment) < moment:
-                triggers = tuple(await select_triggers(connection))
-                keys = tuple(await select_keys(connection))
-                ends = [each.old_until for each in triggers] + [each.old_until for each in keys]
-                self._latest = latest = Snapshot(
-                    revision=revision,
-                    flows=tuple(await select_flows(connection)),
-                    triggers=triggers,
-                    keys=keys,
-                    cancellations=tuple(await select_cancellations(connection)),
-                    until=min((end for end in ends if end and end > moment), default=None),
-                )
-            return latest
+            if latest is not None and latest.revision == revision and not latest.is_over:
+                return latest
+            touched = None
+            if latest is not None:
+                touched = self._database.touched(latest.revision, revision)
+            if latest is None or touched is None:
+                self._latest = await snapshot.read(connection, revision)
+            else:
+                self._latest = await snapshot.read_again(connection, revision, latest, touched)
+            return self._latest
 
     async def ping(self) -> None:
         """Make sure that the database answers."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.database import touch
 from turnout.router.history import states
 from turnout.router.history.models import Run
 from turnout.router.registry.errors import NotFound, WrongState
@@ -128,6 +129,7 @@ class Cancellations(Store):
                 await connection.execute(
                     delete(models.Cancellation).where(tuple_(*identity).in_(found))
                 )
+                touch(connection)
         return len(found)
 
     async def list_cancellations(self, group: str, flow: str) -> list[Cancellation]:

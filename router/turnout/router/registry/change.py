@@ -20,7 +20,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.database import Database
+from turnout.router.database import Database, touch
 from turnout.router.registry.claim import Claim, note
 from turnout.router.registry.errors import Stale
 from turnout.shared import ids
@@ -103,7 +103,10 @@ class Change:
         ):
             raise Stale
         subject = after or before
-        if subject is None or before == after:
+        if subject is None:
+            return
+        touch(self.connection, subject.id)
+        if before == after:
             return
         was, is_now = _difference(before, after)
         await self._write(
@@ -126,6 +129,7 @@ class Change:
     ) -> None:
         """Note what a verb did that is no change of one noun, for example of many at once."""
         self.recorded = True
+        touch(self.connection)
         is_now = None if detail is None else to_jsonable_python(dict(detail))
         await self._write(
             verb=verb, object_id=object_id, label=label, group=group, before=None, after=is_now

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.database import touch
 from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Invalid, WrongState
 from turnout.router.registry.flows import find_flow
@@ -312,6 +313,7 @@ class Triggers(Store):
                 .values(live_since=now()),
                 [{"trigger_id": trigger_id} for trigger_id in trigger_ids],
             )
+            touch(connection, *trigger_ids)
 
 
 async def _set(connection: AsyncConnection, trigger_id: str, **values: object) -> None:
