@@ -13,7 +13,7 @@ help: ## list the targets
 up: environment ## run everything on this machine, with the demo flows; Ctrl-C stops it
 	@exec $(BIN)/turnout up
 
-test: environment ## run the tests, against a real RabbitMQ and Redis
+test: environment ## run the tests, against a real RabbitMQ, Redis and PostgreSQL
 	$(BIN)/pytest -n 2 --dist loadfile -m "not faults"
 
 faults: environment ## kill and pause parts of a running system, and see that nothing is lost

@@ -1,9 +1,9 @@
-"""A real RabbitMQ and a real Redis for the session.
+"""A real RabbitMQ, a real Redis and a real PostgreSQL for the session.
 
-In this order, for each of the two: the address in TURNOUT_TEST_AMQP_URL (its management API in
-TURNOUT_TEST_MANAGEMENT_URL) or TURNOUT_TEST_REDIS_URL; a container, where a Docker engine answers;
-a private node of the installed programs, which are installed first where that can be done. If none
-of it works, the session fails and says what to install.
+In this order, for each of them: the address in TURNOUT_TEST_AMQP_URL (its management API in
+TURNOUT_TEST_MANAGEMENT_URL), TURNOUT_TEST_REDIS_URL or TURNOUT_TEST_POSTGRES_URL; a container,
+where a Docker engine answers; a private node of the installed programs, which are installed first
+where that can be done. If none of it works, the session fails and says what to install.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 import redis
-from tests.support import brokers
+from tests.support import brokers, postgresql
 from tests.support.brokers import Broker
 
 from turnout.router.nodes import docker, find
@@ -98,3 +98,13 @@ def redis_url(redis_server: str | Redis) -> Iterator[str]:
         client.flushdb()
         yield url
         client.flushdb()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The address of the session's PostgreSQL; `postgresql.database` makes a database in it."""
+    try:
+        with postgresql.server() as url:
+            yield url
+    except NodeError as error:
+        pytest.exit(str(error), returncode=1)

@@ -12,6 +12,8 @@ from turnout.router.api.routes import Endpoint
 from turnout.router.registry import Actor, Stale, etag
 from turnout.shared import ids
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def crm(admin: Admin) -> AsyncIterator[Admin]:

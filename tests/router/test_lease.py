@@ -14,6 +14,8 @@ from turnout.router.leader import lead
 from turnout.router.lease import Lease, LeaseLost
 from turnout.router.registry import Registry
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:

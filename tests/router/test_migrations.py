@@ -25,6 +25,8 @@ from turnout.router.database import (
 )
 from turnout.router.registry import Limits, Registry
 
+pytestmark = pytest.mark.both_databases
+
 #: A row in each table, as the first schema has them.
 _FIRST_ROWS = """
 INSERT INTO groups VALUES ('grp_1', 'crm', 'CRM', '2026-01-31 09:30:00');

@@ -1,4 +1,4 @@
-"""The registry, on SQLite and, where TURNOUT_TEST_DATABASE_URL names a server, on PostgreSQL."""
+"""The registry, on SQLite and on PostgreSQL."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +11,8 @@ from turnout.router.registry import Conflict, Invalid, Limits, NotFound, Registr
 from turnout.shared import keys
 from turnout.shared.announcement import Served
 from turnout.shared.errors import InvalidName
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture

@@ -153,6 +153,7 @@ class System:
             "the admin token": token,
             "the broker's password": URL(amqp_url).password or "",
             "the cache's password": URL(redis_url).password or "",
+            "the database's password": URL(settings.get("TURNOUT_DATABASE_URL", "")).password or "",
         }
         self._common = {
             "TURNOUT_AMQP_URL": amqp_url,
@@ -160,6 +161,9 @@ class System:
             "TURNOUT_LOG_LEVEL": "debug",
             **settings,
         }
+        self._database_url = settings.get(
+            "TURNOUT_DATABASE_URL", f"sqlite+aiosqlite:///{directory / 'turnout.db'}"
+        )
         self._management_url = broker.management_url
         self._token = token
         self.routers = [self._make_router("router")]
@@ -408,7 +412,7 @@ class System:
                 "TURNOUT_ADMIN_PORT": str(port),
                 "TURNOUT_ADMIN_TOKEN": self._token,
                 "TURNOUT_MANAGEMENT_URL": self._management_url,
-                "TURNOUT_DATABASE_URL": f"sqlite+aiosqlite:///{self.directory / 'turnout.db'}",
+                "TURNOUT_DATABASE_URL": self._database_url,
                 "TURNOUT_AUTO_REGISTER": "true",
                 **settings,
             },

@@ -17,6 +17,8 @@ from turnout.shared.block import Block
 from turnout.shared.envelope import Envelope
 from turnout.shared.outcome import Outcome
 
+pytestmark = pytest.mark.both_databases
+
 Records = dict[str, list[tuple[object, ...]]]
 
 

@@ -83,6 +83,7 @@ async def test_events_are_listed_newest_first_page_by_page(past: Admin, writer: 
     assert page["next_cursor"] is None
 
 
+@pytest.mark.both_databases
 async def test_events_are_found_by_all_that_is_known_of_them(past: Admin, writer: Writer) -> None:
     events = [history.event(number) for number in range(48)]
     dead, *others = events
@@ -125,6 +126,7 @@ async def test_a_test_run_is_listed_without_a_key(past: Admin, writer: Writer) -
     assert [each["key"] for each in line["found"]] == [None]
 
 
+@pytest.mark.both_databases
 async def test_a_story_is_told_whole(past: Admin, writer: Writer, database: Database) -> None:
     event = history.event(3)
     outcomes = [
@@ -167,6 +169,7 @@ async def test_the_payload_comes_from_the_archive_as_it_was_sent(
         assert answer.content_type == "application/octet-stream"
 
 
+@pytest.mark.both_databases
 async def test_payloads_are_searched_by_header_json_and_text(past: Admin, writer: Writer) -> None:
     events = [history.event(number) for number in range(500)]
     events[42] = history.event(42, headers=(("X-Topic", "orders/create"),))
@@ -189,6 +192,7 @@ async def test_payloads_are_searched_by_header_json_and_text(past: Admin, writer
     assert (last["scanned"], last["share"]) == (500, 1.0)
 
 
+@pytest.mark.both_databases
 async def test_an_erased_event_tells_nothing_any_more(past: Admin, writer: Writer) -> None:
     event, other = history.event(1), history.event(2)
     dead = history.ended(event, outcome.DEAD, error="ValueError: jane@example.org")
@@ -207,6 +211,7 @@ async def test_an_erased_event_tells_nothing_any_more(past: Admin, writer: Write
     assert [each["id"] for line in lines for each in line["found"]] == [other.event_id]
 
 
+@pytest.mark.both_databases
 async def test_what_comes_after_an_erasure_is_not_recorded(
     past: Admin, writer: Writer, database: Database
 ) -> None:

@@ -20,6 +20,8 @@ from turnout.router.link import Links
 from turnout.shared import names
 from turnout.shared.envelope import Envelope
 
+pytestmark = pytest.mark.both_databases
+
 Recording = Callable[[], AbstractAsyncContextManager[None]]
 
 

@@ -34,8 +34,8 @@ FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 
 #: Rows that live, times the size of the newest thousand, times two for the indexes.
 _POSTGRESQL_SIZE = """
-SELECT 2 * (SELECT avg(pg_column_size(some)) FROM
-    (SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1000) AS some)
+SELECT 2 * (SELECT avg(pg_column_size(newest)) FROM
+    (SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1000) AS newest)
     * (SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = '{table}')
 """
 

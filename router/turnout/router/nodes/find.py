@@ -21,15 +21,17 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Server:
+class Server:
+    """A program that is needed, and where to have it from."""
+
     name: str
     image: str
     package: str
     program: Callable[[], str | None]
 
 
-_RABBITMQ = _Server("RabbitMQ", docker.RABBITMQ_IMAGE, "rabbitmq-server", LocalRabbitMQ.program)
-_REDIS = _Server("Redis", docker.REDIS_IMAGE, "redis-server", LocalRedis.program)
+_RABBITMQ = Server("RabbitMQ", docker.RABBITMQ_IMAGE, "rabbitmq-server", LocalRabbitMQ.program)
+_REDIS = Server("Redis", docker.REDIS_IMAGE, "redis-server", LocalRedis.program)
 
 
 def rabbitmq(
@@ -55,7 +57,7 @@ def local_rabbitmq(
     directory: Path, definitions: Mapping[str, Any], *, setting: str, say: Say
 ) -> RabbitMQ:
     """Return a node of the installed RabbitMQ, installing it if need be; see `rabbitmq`."""
-    _require(_RABBITMQ, setting, say)
+    require(_RABBITMQ, setting, say)
     return LocalRabbitMQ(directory, definitions)
 
 
@@ -68,7 +70,7 @@ def redis(directory: Path, password: str, *, setting: str, say: Say) -> Redis:
 
 def local_redis(directory: Path, password: str, *, setting: str, say: Say) -> Redis:
     """Return a node of the installed Redis, installing it if need be; see `rabbitmq`."""
-    _require(_REDIS, setting, say)
+    require(_REDIS, setting, say)
     return LocalRedis(directory, password)
 
 
@@ -85,7 +87,8 @@ def docker_has(image: str, say: Say) -> bool:
     return False
 
 
-def _require(server: _Server, setting: str, say: Say) -> None:
+def require(server: Server, setting: str, say: Say) -> None:
+    """Make sure that a program is installed, see `rabbitmq`."""
     if server.program() is not None:
         return
     if packages.can_install():
