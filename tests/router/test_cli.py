@@ -21,7 +21,7 @@ from turnout.router.registry import Limits
 from turnout.router.topology import Missing
 from turnout.shared import ids, keys
 
-_PORTIONS = os.pathsep.join(
+PORTIONS = os.pathsep.join(
     str(ROOT / portion) for portion in ("ingress", "router", "workers", "shared")
 )
 
@@ -44,7 +44,7 @@ async def run(*arguments: str, cwd: Path, **environment: str) -> Result:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "turnout.router.cli", *arguments),
         cwd=cwd,
-        env={**inherited, "PYTHONPATH": _PORTIONS, "COLUMNS": "80", **environment},
+        env={**inherited, "PYTHONPATH": PORTIONS, "COLUMNS": "80", **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -462,7 +462,7 @@ async def test_help_loads_neither_the_database_nor_the_network(tmp_path: Path) -
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "importtime", "-m", "turnout.router.cli", "--help"),
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": _PORTIONS},
+        env={**os.environ, "PYTHONPATH": PORTIONS},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

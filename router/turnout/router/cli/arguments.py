@@ -9,21 +9,6 @@ import typer
 from turnout.shared import names
 from turnout.shared.errors import InvalidName
 
-# Of which calls: what several commands that count or list them take.
-OfGroup = Annotated[str | None, typer.Option("--group", help="Only of this group.")]
-OfFlow = Annotated[
-    str | None, typer.Option("--flow", metavar="GROUP/FLOW", help="Only of this flow.")
-]
-OfTrigger = Annotated[
-    str | None, typer.Option("--trigger", metavar="ID", help="Only of this trigger.")
-]
-OfKey = Annotated[
-    str | None,
-    typer.Option(
-        "--key", metavar="NAME_OR_ID", help="Only of this API key; its prefix will do, too."
-    ),
-]
-
 Why = Annotated[str, typer.Option("--reason", help="Why, for whoever asks later.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for whoever asks later.")]
 Overlap = Annotated[
@@ -47,6 +32,11 @@ To = Annotated[str | None, typer.Option("--to", metavar="WHEN", help="Only older
 
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def examples(*commands: str) -> str:
+    """Return what the help of a command ends with: lines that can be copied."""
+    return "\n\n".join(["Examples:", *(f"  turnout {each}" for each in commands)])
 
 
 def flow_address(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import OfGroup
+from turnout.router.cli.named import OfGroup
 from turnout.router.cli.output import Document, Json, show_json, show_table
 
 app = typer.Typer(help="The audit log: who changed what, when and why.", no_args_is_help=True)

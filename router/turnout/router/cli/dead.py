@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client, replays
-from turnout.router.cli.arguments import OfFlow, OfGroup
 from turnout.router.cli.events import Cursor, Limit
+from turnout.router.cli.named import OfFlow, OfGroup
 from turnout.router.cli.output import (
     Document,
     Json,

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import From, OfFlow, OfGroup, OfKey, OfTrigger, To, Why, past
+from turnout.router.cli.arguments import From, To, Why, past
+from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, show_json, show_table, tell_more
 from turnout.router.cli.story import show_body, show_story
 

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from turnout.router.cli import client, limits, statistics
-from turnout.router.cli.arguments import Why, flow_address
+from turnout.router.cli import client, limits, named, statistics
+from turnout.router.cli.arguments import Why, examples, flow_address
+from turnout.router.cli.named import OfGroup
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -18,10 +19,17 @@ from turnout.router.cli.output import (
 
 app = typer.Typer(help="Flows: the code that runs.", no_args_is_help=True)
 
-Address = Annotated[str, typer.Argument(metavar="GROUP/FLOW", help="The flow's address.")]
+Address = Annotated[
+    str,
+    typer.Argument(metavar="GROUP/FLOW", autocompletion=named.flows, help="The flow's address."),
+]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flow create crm/update-lead-status", "flow create crm/bill --ordered-by customer.id"
+    )
+)
 def create(
     address: Address,
     name: Annotated[str | None, typer.Option(help="How people call it.")] = None,
@@ -49,7 +57,7 @@ def create(
 
 @app.command("list")
 def list_(
-    group: Annotated[str | None, typer.Option(help="Only those of this group.")] = None,
+    group: OfGroup = None,
     json: Json = False,
 ) -> None:
     """List flows."""
@@ -81,7 +89,7 @@ def show(address: Address, json: Json = False) -> None:
     show_json(flow) if json else _show(flow)
 
 
-@app.command()
+@app.command(epilog=examples("flow limit crm/update-lead-status --running 10"))
 def limit(
     address: Address,
     running: Annotated[
@@ -98,7 +106,12 @@ def limit(
     show_json(flow) if json else _show(flow)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flow stats crm/update-lead-status",
+        "flow stats crm/update-lead-status --by minute --last 15",
+    )
+)
 def stats(
     address: Address,
     by: Annotated[
@@ -119,7 +132,7 @@ def stats(
     show_json(found) if json else statistics.show(found)
 
 
-@app.command()
+@app.command(epilog=examples('flow pause crm/update-lead-status --reason "HubSpot is down"'))
 def pause(address: Address, reason: Why, json: Json = False) -> None:
     """Let no run of a flow start: those in progress end, calls are queued."""
     flow = client.find().post("flows", *flow_address(address), "pause", body={"reason": reason})

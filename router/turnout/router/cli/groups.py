@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import client, limits
+from turnout.router.cli import client, limits, named
+from turnout.router.cli.arguments import examples
 from turnout.router.cli.limits import Burst, InFlight, MaxBody, Rate
 from turnout.router.cli.output import (
     Document,
@@ -18,10 +19,19 @@ from turnout.router.cli.output import (
 
 app = typer.Typer(help="Groups: they own flows and API keys.", no_args_is_help=True)
 
-Slug = Annotated[str, typer.Argument(metavar="SLUG", help="The group's slug: a-z, 0-9 and '-'.")]
+Slug = Annotated[
+    str,
+    typer.Argument(
+        metavar="SLUG", autocompletion=named.groups, help="The group's slug: a-z, 0-9 and '-'."
+    ),
+]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "group create crm", 'group create crm --name "CRM team" --rate 50 --max-body 64KiB'
+    )
+)
 def create(
     slug: Slug,
     *,
@@ -62,7 +72,9 @@ def show(slug: Slug, json: Json = False) -> None:
     show_json(group) if json else _show(group)
 
 
-@app.command()
+@app.command(
+    epilog=examples("group limit crm --rate 50 --burst 200", "group limit crm --rate none")
+)
 def limit(
     slug: Slug,
     *,

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import arguments, client, limits, overlaps
-from turnout.router.cli.arguments import Overlap, Reason, expiry
+from turnout.router.cli import arguments, client, limits, named, overlaps
+from turnout.router.cli.arguments import Overlap, Reason, examples, expiry
 from turnout.router.cli.limits import Burst, InFlight, Rate
+from turnout.router.cli.named import Key, OfGroup
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -23,8 +24,9 @@ from turnout.router.cli.usage import trigger_of
 
 app = typer.Typer(help="API keys: reusable over all flows of their group.", no_args_is_help=True)
 
-Group = Annotated[str, typer.Option(help="The slug of the key's group.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
+Group = Annotated[
+    str, typer.Option(autocompletion=named.groups, help="The slug of the key's group.")
+]
 Flows = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,7 +51,12 @@ LOST = (
 )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'key create "CRM integration" --group crm',
+        "key create hubspot --group crm --flow update-lead-status --expires 365d",
+    )
+)
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What it is for, unique in the group.")
@@ -99,9 +106,9 @@ def list_(group: Group, json: Json = False) -> None:
         typer.echo(f"Some should be looked at: turnout key review --group {group}", err=True)
 
 
-@app.command()
+@app.command(epilog=examples("key show hubspot", "key show crm/hubspot"))
 def show(
-    key_id: Id,
+    key_id: Key,
     json: Json = False,
 ) -> None:
     """Show one API key, and which flows use it."""
@@ -127,9 +134,9 @@ def show(
         overlaps.show(client.find().get("keys", key_id, "overlap"))
 
 
-@app.command()
+@app.command(epilog=examples("key activity hubspot --days 7"))
 def activity(
-    key_id: Id,
+    key_id: Key,
     days: Annotated[int, typer.Option(min=1, help="Of how many days, today included.")] = 30,
     json: Json = False,
 ) -> None:
@@ -153,7 +160,7 @@ def activity(
 
 @app.command()
 def review(
-    group: Annotated[str | None, typer.Option(help="Only keys of this group.")] = None,
+    group: OfGroup = None,
     json: Json = False,
 ) -> None:
     """Name the API keys that should be looked at, and say why."""
@@ -176,9 +183,9 @@ def review(
     )
 
 
-@app.command()
+@app.command(epilog=examples("key limit hubspot --rate 5", "key limit hubspot --rate none"))
 def limit(
-    key_id: Id,
+    key_id: Key,
     *,
     rate: Rate = None,
     burst: Burst = None,
@@ -193,7 +200,7 @@ def limit(
 
 @app.command()
 def rename(
-    key_id: Id,
+    key_id: Key,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Another one, unique in the group.")],
     json: Json = False,
 ) -> None:
@@ -202,9 +209,9 @@ def rename(
     show_json(key) if json else show_fields(_fields(key))
 
 
-@app.command()
+@app.command(epilog=examples("key expire hubspot 2027-01-31", "key expire hubspot never"))
 def expire(
-    key_id: Id,
+    key_id: Key,
     when: Annotated[
         str, typer.Argument(metavar="WHEN", help="A day (its beginning in UTC), 30d, 12h or never.")
     ],
@@ -216,29 +223,33 @@ def expire(
     show_json(key) if json else show_fields(_fields(key))
 
 
-@app.command()
-def scope(key_id: Id, flow: Flows = None, json: Json = False) -> None:
+@app.command(epilog=examples("key scope hubspot --flow update-lead-status", "key scope hubspot"))
+def scope(key_id: Key, flow: Flows = None, json: Json = False) -> None:
     """Change which flows of its group an API key may trigger."""
     key = client.find().patch("keys", key_id, body={"flows": flow or None})
     show_json(key) if json else show_fields(_fields(key))
 
 
-@app.command()
-def rotate(key_id: Id, overlap: Overlap = "24h", reason: Reason = None, json: Json = False) -> None:
+@app.command(
+    epilog=examples("key rotate hubspot", 'key rotate hubspot --overlap 7d --reason "yearly"')
+)
+def rotate(
+    key_id: Key, overlap: Overlap = "24h", reason: Reason = None, json: Json = False
+) -> None:
     """Make a new secret and show it, this one time; the old one is good for a while."""
     body = {"overlap": arguments.overlap(overlap), "reason": reason}
     _show_new(client.find().create("keys", key_id, "rotate", body=body), json=json)
 
 
 @app.command()
-def end_overlap(key_id: Id, reason: Reason = None, json: Json = False) -> None:
+def end_overlap(key_id: Key, reason: Reason = None, json: Json = False) -> None:
     """Let the old secret of an API key be good no longer."""
     key = client.find().post("keys", key_id, "end-overlap", body={"reason": reason})
     show_json(key) if json else show_fields(_fields(key))
 
 
-@app.command()
-def revoke(key_id: Id, reason: Reason = None, json: Json = False) -> None:
+@app.command(epilog=examples('key revoke hubspot --reason "in a public repository"'))
+def revoke(key_id: Key, reason: Reason = None, json: Json = False) -> None:
     """Let an API key be good no longer, for ever; ingress refuses it at once."""
     key = client.find().post("keys", key_id, "revoke", body={"reason": reason})
     show_json(key) if json else show_fields(_fields(key))

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import OfFlow, OfGroup, OfKey, OfTrigger
+from turnout.router.cli.arguments import examples
+from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, show_json, show_table
 from turnout.router.cli.usage import key_of, trigger_of
 
@@ -15,7 +16,9 @@ app = typer.Typer(help="Refused calls: why did a webhook not arrive?", no_args_i
 Code = Annotated[str | None, typer.Option(help="Only this reason, for example rate_limited.")]
 
 
-@app.command("list")
+@app.command(
+    "list", epilog=examples("refusal list --key hubspot", "refusal list --code invalid_api_key")
+)
 def list_(
     *,
     group: OfGroup = None,
@@ -49,7 +52,7 @@ def list_(
     _explain(found["items"])
 
 
-@app.command()
+@app.command(epilog=examples("refusal counts --days 3"))
 def counts(
     *,
     group: OfGroup = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import Reason
+from turnout.router.cli.arguments import Reason, examples
 from turnout.router.cli.output import Document, Json, show_json, show_table
 
 app = typer.Typer(
@@ -22,7 +22,9 @@ app = typer.Typer(
 _PATIENCE = 600.0
 
 
-@app.command()
+@app.command(
+    epilog=examples("registry export registry.json", "registry export backup.json --with-secrets")
+)
 def export(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Where to write it; -: to the standard output.")
@@ -38,9 +40,6 @@ def export(
     """Write all groups, flows, API keys, triggers and their limits into a file.
 
     Without secrets, keys and URLs are made anew where it is imported. Admin tokens are never in it.
-
-        turnout registry export registry.json
-        turnout registry export backup.json --with-secrets
     """
     found = client.find().get("registry", "export", secrets=str(with_secrets).lower())
     text = json_.dumps(found, indent=2, ensure_ascii=False) + "\n"
@@ -56,7 +55,12 @@ def export(
         )
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog=examples(
+        "registry import registry.json --dry-run", "registry import registry.json --yes"
+    ),
+)
 def import_(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="What `export` has written; -: reads it here.")
@@ -73,9 +77,6 @@ def import_(
 
     What is not in the file stays, and to import it again changes nothing. Keys and URLs that are
     made anew are shown this one time.
-
-        turnout registry import registry.json --dry-run
-        turnout registry import registry.json --yes
     """
     document = _read(file)
     api = client.find()

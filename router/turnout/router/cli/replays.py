@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.client import AdminApi
+from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
 
 app = typer.Typer(

@@ -9,26 +9,21 @@ from typing import Annotated
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.client import AdminApi
+from turnout.router.cli.arguments import examples
+from turnout.router.cli.named import Trigger
 from turnout.router.cli.output import Document, Json, show_json
-from turnout.shared import names
 
-#: Characters of a routing key that tell it from others.
-_PREFIX = 6
+EXAMPLES = examples(
+    "run-once crm/update-lead-status --body deal.json",
+    "run-once 'Deal updated' --body - --header 'X-Source: test' --timeout 60",
+)
 
 #: Seconds that the answer may take beyond the run.
 _MARGIN = 15
 
 
 def run_once(
-    trigger: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRIGGER",
-            help="Its id, its description, or the first 6 or more characters of its routing key; "
-            "or GROUP/FLOW, if that has one trigger.",
-        ),
-    ],
+    trigger: Trigger,
     *,
     body: Annotated[
         str | None, typer.Option(metavar="FILE", help="What the flow receives; - reads it here.")
@@ -44,7 +39,7 @@ def run_once(
 ) -> None:
     """Run a flow once, as a test over the real route, and show what comes of it."""
     api = client.find()
-    found = _find(api, trigger)
+    found = api.get("triggers", trigger)
     content = _read(body)
     headers = [_header(each) for each in header or []]
     if not any(name.lower() == "content-type" for name, _ in headers) and _is_json(content):
@@ -70,31 +65,6 @@ def run_once(
         _show(once, timeout)
     attempt = once["attempt"]
     raise typer.Exit(0 if attempt and attempt["state"] == "succeeded" else 1)
-
-
-def _find(api: AdminApi, wanted: str) -> Document:
-    """Find the one trigger that is meant.
-
-    Raises:
-        BadParameter: there is none, or more than one.
-    """
-    triggers: list[Document] = api.get("triggers")["items"]
-    for matches in (
-        lambda each: each["id"] == wanted,
-        lambda each: each["description"] == wanted,
-        lambda each: len(wanted) >= _PREFIX and each["routing_key"].startswith(wanted),
-        lambda each: f"{each['group']}/{each['flow']}" == wanted,
-    ):
-        found = [each for each in triggers if matches(each)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = "".join(
-                f"\n  {each['id']}  {names.redact(each['routing_key'])}  {each['description']}"
-                for each in found
-            )
-            raise typer.BadParameter(f"{len(found)} triggers are called that; choose one:{listed}")
-    raise typer.BadParameter(f"there is no trigger {wanted!r}: see `turnout trigger list`")
 
 
 def _read(path: str | None) -> bytes:

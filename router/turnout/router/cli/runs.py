@@ -6,18 +6,9 @@ from typing import Annotated, cast
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import (
-    From,
-    OfFlow,
-    OfGroup,
-    OfKey,
-    OfTrigger,
-    To,
-    Why,
-    flow_address,
-    past,
-)
+from turnout.router.cli.arguments import From, To, Why, flow_address, past
 from turnout.router.cli.events import Cursor, Error, Limit, State
+from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import (
     Document,
     Json,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import expiry
+from turnout.router.cli.arguments import examples, expiry
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -19,7 +19,9 @@ from turnout.router.cli.output import (
 app = typer.Typer(help="Admin tokens: they open the admin API.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(
+    epilog=examples('token create "night shift" --role operator --group crm --expires 30d')
+)
 def create(
     name: Annotated[str, typer.Argument(help="Who or what it is for.")],
     *,

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from turnout.router.cli import arguments, client, limits, overlaps
-from turnout.router.cli.arguments import Overlap, Reason, flow_address
+from turnout.router.cli import arguments, client, limits, named, overlaps
+from turnout.router.cli.arguments import Overlap, Reason, examples, flow_address
 from turnout.router.cli.keys import KEEP, LOST
 from turnout.router.cli.limits import Burst, MaxBody, Rate
+from turnout.router.cli.named import OfFlow, Trigger
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -26,7 +27,6 @@ app = typer.Typer(help="HTTP triggers: the URLs that start flows.", no_args_is_h
 
 _ANY = "any"
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The trigger's id: trg_…")]
 Keys = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,9 +64,19 @@ Wait = Annotated[
 ]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'trigger create crm/update-lead-status --description "Deal updated"',
+        'trigger create crm/update-lead-status --description "Deal updated" --new-key hubspot',
+    )
+)
 def create(
-    address: Annotated[str, typer.Argument(metavar="GROUP/FLOW", help="The flow that it starts.")],
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="GROUP/FLOW", autocompletion=named.flows, help="The flow that it starts."
+        ),
+    ],
     *,
     description: Annotated[str, typer.Option(help="What calls it, and why.")],
     key: Keys = None,
@@ -118,9 +128,7 @@ def create(
 
 @app.command("list")
 def list_(
-    flow: Annotated[
-        str | None, typer.Option(metavar="GROUP/FLOW", help="Only those of this flow.")
-    ] = None,
+    flow: OfFlow = None,
     json: Json = False,
 ) -> None:
     """List HTTP triggers; their routing keys are shortened."""
@@ -147,9 +155,9 @@ def list_(
     )
 
 
-@app.command()
+@app.command(epilog=examples('trigger show "Deal updated"', "trigger show crm/update-lead-status"))
 def show(
-    trigger_id: Id,
+    trigger_id: Trigger,
     json: Json = False,
 ) -> None:
     """Show one HTTP trigger, with its URL."""
@@ -165,7 +173,7 @@ def show(
 
 @app.command()
 def limit(
-    trigger_id: Id,
+    trigger_id: Trigger,
     *,
     rate: Rate = None,
     burst: Burst = None,
@@ -178,9 +186,14 @@ def limit(
     show_json(trigger) if json else _show(trigger)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'trigger update "Deal updated" --method POST --method PUT',
+        'trigger update "Deal updated" --key hubspot --content-type application/json',
+    )
+)
 def update(
-    trigger_id: Id,
+    trigger_id: Trigger,
     *,
     description: Annotated[str | None, typer.Option(help="What calls it, and why.")] = None,
     key: Keys = None,
@@ -216,20 +229,20 @@ def update(
 
 
 @app.command()
-def enable(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+def enable(trigger_id: Trigger, reason: Reason = None, json: Json = False) -> None:
     """Let an HTTP trigger take calls again."""
     _do(trigger_id, "enable", {"reason": reason}, json=json)
 
 
-@app.command()
-def disable(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+@app.command(epilog=examples('trigger disable "Deal updated" --reason "a flood"'))
+def disable(trigger_id: Trigger, reason: Reason = None, json: Json = False) -> None:
     """Let an HTTP trigger refuse all calls until it is enabled."""
     _do(trigger_id, "disable", {"reason": reason}, json=json)
 
 
-@app.command()
+@app.command(epilog=examples('trigger rotate "Deal updated" --overlap 7d'))
 def rotate(
-    trigger_id: Id, overlap: Overlap = "24h", reason: Reason = None, json: Json = False
+    trigger_id: Trigger, overlap: Overlap = "24h", reason: Reason = None, json: Json = False
 ) -> None:
     """Make a new routing key, so another URL; the old one is good for a while."""
     body = {"overlap": arguments.overlap(overlap), "reason": reason}
@@ -237,16 +250,21 @@ def rotate(
 
 
 @app.command()
-def end_overlap(trigger_id: Id, reason: Reason = None, json: Json = False) -> None:
+def end_overlap(trigger_id: Trigger, reason: Reason = None, json: Json = False) -> None:
     """Let the old routing key of an HTTP trigger be good no longer."""
     _do(trigger_id, "end-overlap", {"reason": reason}, json=json)
 
 
-@app.command()
+@app.command(epilog=examples('trigger move "Deal updated" crm/update-v2'))
 def move(
-    trigger_id: Id,
+    trigger_id: Trigger,
     flow: Annotated[
-        str, typer.Argument(metavar="GROUP/FLOW", help="Another flow of the trigger's group.")
+        str,
+        typer.Argument(
+            metavar="GROUP/FLOW",
+            autocompletion=named.flows,
+            help="Another flow of the trigger's group.",
+        ),
     ],
     reason: Reason = None,
     json: Json = False,
@@ -267,7 +285,7 @@ def move(
 
 @app.command()
 def delete(
-    trigger_id: Id,
+    trigger_id: Trigger,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Take an HTTP trigger away; what is queued runs nevertheless."""

@@ -5,8 +5,13 @@ from typing import Annotated, Literal
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import OfFlow, OfGroup, OfKey, OfTrigger
+from turnout.router.cli.arguments import examples
+from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, show_json, show_table
+
+EXAMPLES = examples(
+    "usage --flow crm/update-lead-status --by minute", "usage --key hubspot --by hour --last 48"
+)
 
 _LENGTHS = {"day": 10, "hour": 13, "minute": 16}
 
