@@ -1,19 +1,25 @@
 """A running system with two ingresses, on a broker and a cache that are ours to kill."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 import pytest
 from tests.support.brokers import Broker
+from tests.support.proxy import Proxy
 from tests.support.sender import Sender
 from tests.support.system import Key, System, Trigger, stoppable_rabbitmq, stoppable_redis
+from yarl import URL
 
+from turnout.router.nodes import ports
 from turnout.router.nodes.rabbitmq import RabbitMQ
 from turnout.router.nodes.redis import Redis
 
 #: Seconds in which a call is answered without the broker's confirmation.
 PUBLISH_DEADLINE = 2.0
+
+#: Of the flows for the ledger.
+FLOWS = ("shop/ledger", "shop/ordered", "shop/stumbling", "shop/crashing")
 
 #: RabbitMQ forgets a quorum queue that was declared in the last instant before a crash.
 _SETTLING = 5.0
@@ -25,13 +31,21 @@ class Stage(NamedTuple):
     system: System
     broker: RabbitMQ
     cache: Redis
-    redis_url: str
     key: Key
-    trigger: Trigger
+    triggers: Mapping[str, Trigger]
+    """By the address of the flow."""
+    network: Proxy
+    """Between the broker and those who are told so: see `worker_url`."""
 
-    def sender(self, rate: int = 300) -> Sender:
+    @property
+    def trigger(self) -> Trigger:
+        """That of most tests."""
+        return self.triggers["shop/ledger"]
+
+    def sender(self, rate: int = 300, flow: str = "shop/ledger") -> Sender:
         """Make a sender that has both ingresses."""
-        urls = [each.url + self.trigger.path for each in self.system.ingresses]
+        path = self.triggers[flow].path
+        urls = [each.url + path for each in self.system.ingresses]
         return Sender(urls, self.key, rate=rate)
 
 
@@ -50,14 +64,21 @@ def redis_server(
 
 
 @pytest.fixture(scope="module")
-def running(
-    tmp_path_factory: pytest.TempPathFactory,
-    rabbitmq: Broker,
-    amqp_url: str,
-    redis_server: Redis,
-    redis_url: str,
-) -> Iterator[Stage]:
-    assert rabbitmq.node is not None
+def network_url(amqp_url: str) -> str:
+    """The address of the broker through a network that can be cut."""
+    return str(URL(amqp_url).with_port(ports.free_ports(1)[0]))
+
+
+@pytest.fixture(scope="module")
+def worker_url(amqp_url: str) -> str:
+    """The address at which workers find the broker; a module that cuts it off overrides this."""
+    return amqp_url
+
+
+@pytest.fixture(scope="module")
+def system(
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq: Broker, amqp_url: str, redis_url: str
+) -> Iterator[System]:
     system = System(
         tmp_path_factory.mktemp("system"),
         broker=rabbitmq,
@@ -66,31 +87,44 @@ def running(
         settings={"TURNOUT_PUBLISH_DEADLINE": str(PUBLISH_DEADLINE)},
     )
     with system:
-        yield asyncio.run(_started(system, rabbitmq.node, redis_server, redis_url))
+        yield system
     assert system.told_secrets() == []
 
 
+@pytest.fixture(scope="module")
+def running(
+    system: System, rabbitmq: Broker, redis_server: Redis, network_url: str, worker_url: str
+) -> Stage:
+    assert rabbitmq.node is not None
+    key, triggers = asyncio.run(_start(system, worker_url))
+    network = Proxy(system.amqp_url, URL(network_url).port or 0)
+    return Stage(system, rabbitmq.node, redis_server, key, triggers, network)
+
+
 @pytest.fixture
-def stage(running: Stage) -> Stage:
+async def stage(running: Stage) -> AsyncIterator[Stage]:
     """The stage, with all that an earlier test left dead or frozen running again."""
-    asyncio.run(_revived(running))
-    return running
+    await _revive(running)
+    async with Proxy(running.system.amqp_url, running.network.port) as network:
+        yield running._replace(network=network)
 
 
-async def _started(system: System, broker: RabbitMQ, cache: Redis, redis_url: str) -> Stage:
+async def _start(system: System, worker_url: str) -> tuple[Key, dict[str, Trigger]]:
     system.add_ingress()
     system.add_ingress("--processes", "2")
     for _ in range(2):
-        system.add_worker("ledger")
+        system.add_worker("ledger", TURNOUT_AMQP_URL=worker_url)
     await system.start()
-    await system.registered("shop/ledger")
+    triggers = {}
+    for flow in FLOWS:
+        await system.registered(flow)
+        triggers[flow] = await system.make_trigger(flow)
     key = await system.make_key("shop", "till")
-    trigger = await system.make_trigger("shop/ledger")
     await asyncio.sleep(_SETTLING)
-    return Stage(system, broker, cache, redis_url, key, trigger)
+    return key, triggers
 
 
-async def _revived(stage: Stage) -> None:
+async def _revive(stage: Stage) -> None:
     for node in (stage.broker, stage.cache):
         if not node.is_running:
             node.start()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import struct
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -79,6 +80,34 @@ async def test_with_less_patience_a_broker_is_given_up_before_it_gives_us_up(
     async with asyncio.timeout(10):
         assert "silent for 1 s" in str(await link.closed)
     assert link.is_silent
+
+
+async def test_a_process_that_was_frozen_leaves_what_had_come_to_whoever_has_it_by_now(
+    amqp_url: str,
+) -> None:
+    link = await Link.connect(amqp_url, name="test", heartbeat=1)
+    channel = Noting()
+    await link.open(channel)
+    queue = commands.Queue.Declare(
+        queue="frozen", arguments={"x-queue-type": "quorum"}, durable=True
+    )
+    await channel.call(queue, commands.Queue.DeclareOk)
+    await channel.call(commands.Basic.Consume(queue="frozen"), commands.Basic.ConsumeOk)
+    async with asyncio.timeout(10):
+        other = await Link.connect(amqp_url, name="test")
+        publishes = Channel()
+        await other.open(publishes)
+        publish = commands.Basic.Publish(routing_key="frozen")
+        other.write(
+            frame.marshal(publish, publishes.number)
+            + frame.marshal(header.ContentHeader(0, 0), publishes.number)
+        )
+        await asyncio.sleep(0)  # it leaves
+        time.sleep(2.5)  # noqa: ASYNC251 - that is the matter
+        reason = await link.closed
+    assert "this process was silent" in str(reason)
+    assert not channel.deliveries
+    await other.close()
 
 
 async def test_heartbeats_keep_an_idle_connection_alive(proxy: Proxy) -> None:

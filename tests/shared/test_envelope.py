@@ -46,6 +46,12 @@ def test_a_replay_names_its_origin() -> None:
     assert Envelope.decode(envelope.encode()) == envelope
 
 
+def test_an_attempt_that_may_come_twice_says_so_and_all_others_say_nothing() -> None:
+    envelope = an_envelope(repeated=True)
+    assert Envelope.decode(envelope.encode()) == envelope
+    assert "repeated" not in msgpack.unpackb(an_envelope().encode())
+
+
 def test_header_bytes_that_are_not_utf8_survive() -> None:
     envelope = an_envelope(headers=(("X-Name", "caf\udce9"),))
     assert Envelope.decode(envelope.encode()) == envelope

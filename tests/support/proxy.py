@@ -12,17 +12,19 @@ class Proxy:
 
     Args:
         url: of the server.
+        port: on which clients find the proxy; 0: any.
 
     Attributes:
         url: of the server, through the proxy.
+        port: of the proxy.
         held: how many pieces of what the server sent are held back.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, port: int = 0) -> None:
         self._target = URL(url)
         self.url = ""
+        self.port = port
         self.held = 0
-        self._port = 0
         self._server: asyncio.Server | None = None
         self._requests = asyncio.Event()
         self._replies = asyncio.Event()
@@ -33,9 +35,9 @@ class Proxy:
 
     async def up(self) -> None:
         """Take connections; the port stays the same."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-        self.url = str(self._target.with_host("127.0.0.1").with_port(self._port))
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = str(self._target.with_host("127.0.0.1").with_port(self.port))
 
     def down(self) -> None:
         """Reset all connections, and refuse new ones."""

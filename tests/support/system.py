@@ -147,6 +147,7 @@ class System:
         self.effects = directory / "effects"
         self.effects.mkdir()
         self.amqp_url = amqp_url
+        self.redis_url = redis_url
         token = keys.new_key(keys.ADMIN_TOKEN).text
         self._authorization = {"Authorization": f"Bearer {token}"}
         self.secrets = {

@@ -26,17 +26,13 @@ from turnout.ingress.settings import IngressSettings
 from turnout.ingress.waiting import Waiting
 from turnout.shared import cache, log, metrics, service
 from turnout.shared.batch import Batch
-from turnout.shared.publisher import Publisher
+from turnout.shared.publisher import SETTLING, Publisher
 from turnout.shared.replies import Replies
 
 logger = log.get(__name__)
 
 #: Seconds that the broker has before calls are taken, and refused, without it.
 _PATIENCE = 2.0
-#: Seconds after a loss for which a new connection to the broker is not used. A single node of
-#: RabbitMQ 3.10 that was killed several times started its archive twice, and lost what it confirmed
-#: in the second between (tests/faults, kill_broker).
-_SETTLING = 2.0
 #: Seconds that senders who keep their connection open have for another call when ingress stops.
 _SILENCE = 2.0
 #: Seconds for which an idempotency key is claimed beyond the time that its call may take.
@@ -62,7 +58,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     cache_url = settings.redis_url.get_secret_value()
     client = cache.connect(cache_url, timeout=settings.cache_timeout)
     publisher = Publisher(
-        settings.amqp_urls, name=name, deadline=settings.publish_deadline, settling=_SETTLING
+        settings.amqp_urls, name=name, deadline=settings.publish_deadline, settling=SETTLING
     )
     await publisher.start()
     with contextlib.suppress(TimeoutError):

@@ -17,6 +17,7 @@ extensions to it (publisher confirms, connection.blocked, authentication_failure
 """
 
 import asyncio
+import math
 import ssl
 import struct
 from collections import deque
@@ -301,6 +302,8 @@ class Link(asyncio.Protocol):
         self._output: list[bytes] = []
         self._heard = self._loop.time()
         self._patience = float(patience)  # in heartbeats, then in seconds
+        self._beaten = self._heard
+        self._silence = math.inf
         self._watch: asyncio.TimerHandle | None = None
         self._control = _Control()
         self._control.link, self._control.number = self, 0
@@ -454,8 +457,15 @@ class Link(asyncio.Protocol):
         self.abort(LinkClosed(f"RabbitMQ at {self._host} closed the connection: {error or 'EOF'}"))
 
     def data_received(self, data: bytes) -> None:
-        """Cut the stream into frames and hand each to its channel."""
+        """Cut the stream into frames and hand each to its channel.
+
+        Not after a time in which this process was frozen, or its loop blocked, and sent no
+        heartbeat: the broker may have given it up, and each message in here to somebody else.
+        """
         self._heard = self._loop.time()
+        if self._heard - self._beaten > self._silence:
+            self.abort(LinkClosed(f"this process was silent for more than {self._silence:g} s"))
+            return
         if self._rest:
             data = self._rest + data
         position, size = 0, len(data)
@@ -497,6 +507,8 @@ class Link(asyncio.Protocol):
         """Send a heartbeat four times an interval, and give up a peer that is silent."""
         if interval <= 0:
             return
+        self._silence = 2.0 * interval
+        self._beaten = self._loop.time()
         if self.is_silent:
             reason = f"RabbitMQ at {self._host} was silent for {self._patience:g} s"
             self.abort(LinkClosed(reason))

@@ -73,6 +73,8 @@ class Envelope(NamedTuple):
     """Of a replay: the run that it repeats."""
     replay: str | None = None
     """Of a replay: the operation that it belongs to, "rpl_…"."""
+    repeated: bool = False
+    """This attempt may be in its queue twice: so it may have run, though it is not redelivered."""
     extra: dict[str, Any] | None = None
     """Fields that a newer minor version wrote."""
 
@@ -105,6 +107,8 @@ class Envelope(NamedTuple):
         }
         if self.origin is not None:
             fields |= {"origin": self.origin, "replay": self.replay}
+        if self.repeated:
+            fields["repeated"] = True
         if self.extra:
             fields |= self.extra
         packed: bytes
@@ -158,6 +162,7 @@ class Envelope(NamedTuple):
                 reply_to=fields.pop("reply_to"),
                 origin=fields.pop("origin", None),
                 replay=fields.pop("replay", None),
+                repeated=fields.pop("repeated", False),
             )
         except KeyError as error:
             raise InvalidEnvelope(f"field {error} is missing") from None

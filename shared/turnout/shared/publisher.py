@@ -38,6 +38,12 @@ from turnout.shared.errors import BrokerError
 logger = log.get(__name__)
 
 
+#: Seconds after a loss for which a new connection is not used by whoever publishes to a stream. A
+#: single node of RabbitMQ 3.10 that was killed several times started its streams twice, and lost
+#: what it confirmed in the second between (tests/faults, kill_broker).
+SETTLING = 2.0
+
+
 class Verdict(Enum):
     """What is known of one publish."""
 

@@ -107,7 +107,7 @@ class Execution:
             envelope,
             self._worker.resources,
             self._worker.marks,
-            redelivered=run.delivery.redelivered,
+            redelivered=run.is_redelivered,
             held=run,
         )
         run.started_at = time.time_ns()
@@ -183,7 +183,7 @@ class Execution:
             report = report._replace(state=end.state, error=end.reason, delay=end.delay)
             logger.info("run is skipped", **_told(report), state=end.state, reason=end.reason)
             if end.delay is not None:
-                await self._publish(run, names.delay(end.delay), run.delivery.body, TYPE)
+                await self._delay(run, envelope, end.delay)
         self.ended[report.state] += 1
         run.packed = outcome.pack(report)
         if envelope.reply_to is not None:
@@ -201,7 +201,7 @@ class Execution:
             started_at=run.started_at or ended_at,
             ended_at=ended_at,
             version=self._flow.version,
-            redelivered=run.delivery.redelivered,
+            redelivered=run.is_redelivered,
         )
 
     async def _claim(self, run: Run, envelope: Envelope) -> Skipped | None:
@@ -252,9 +252,17 @@ class Execution:
             await self._worker.twins.extend(
                 envelope.idempotency, envelope.run_id, delay + self._lease
             )
-        body = envelope._replace(attempt=envelope.attempt + 1).encode()
-        await self._publish(run, names.delay(delay), body, TYPE)
+        await self._delay(run, envelope._replace(attempt=envelope.attempt + 1), delay)
         return report._replace(state=outcome.RETRYING, delay=delay)
+
+    async def _delay(self, run: Run, envelope: Envelope, seconds: int) -> None:
+        """Publish an attempt that is to come, and say in it if it may come twice.
+
+        It may if this one did, because another worker was at it as well.
+        """
+        envelope = envelope._replace(repeated=run.is_redelivered)
+        again = envelope._replace(repeated=True)
+        await self._publish(run, names.delay(seconds), envelope.encode(), TYPE, again=again)
 
     async def _bury(self, run: Run, kind: str, reason: str, error: str) -> None:
         """Publish the message, byte for byte, as a dead letter."""
@@ -262,7 +270,7 @@ class Execution:
             "turnout-reason": reason,
             "turnout-error": error[:_MOST_ERROR],
         }
-        await self._publish(run, names.DEAD, run.delivery.body, kind, headers)
+        await self._publish(run, names.DEAD, run.delivery.body, kind, headers=headers)
 
     async def _publish(
         self,
@@ -270,7 +278,9 @@ class Execution:
         exchange: str,
         body: bytes,
         kind: str,
+        *,
         headers: dict[str, str | int] | None = None,
+        again: Envelope | None = None,
     ) -> None:
         """Publish, while the delivery is ours, until the broker has confirmed it.
 
@@ -291,6 +301,8 @@ class Execution:
             logger.warning(
                 "publishing again", flow=self._flow.address, to=exchange, reason=confirm.reason
             )
+            if again is not None and confirm.verdict is Verdict.UNKNOWN:
+                body = again.encode()
             await asyncio.wait([run.consumer.closed], timeout=backoff.delay())
 
 

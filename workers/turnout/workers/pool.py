@@ -18,7 +18,7 @@ from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
 from turnout.shared.batch import Batch
 from turnout.shared.errors import BrokerError, ChannelRefused, FlowError
-from turnout.shared.publisher import Publisher
+from turnout.shared.publisher import SETTLING, Publisher
 from turnout.workers import prefetch
 from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
@@ -54,7 +54,9 @@ class Pool:
         self._started_at = time.time()
         self._flows = tuple(flows)
         self._settings = settings
-        self._publisher = Publisher(settings.amqp_urls, name=f"{self._id} publishes")
+        self._publisher = Publisher(
+            settings.amqp_urls, name=f"{self._id} publishes", settling=SETTLING
+        )
         self._board = cache.connect(settings.redis_url.get_secret_value())
         self._notices = Notices(self._board, flows)
         self._watchdog = Watchdog(flows)

@@ -245,7 +245,7 @@ class Processor:
             started_at=run.started_at,
             ended_at=0,
             version=self.flow.version,
-            redelivered=run.delivery.redelivered,
+            redelivered=run.is_redelivered,
         )
 
 

@@ -64,6 +64,11 @@ class Run:
         self._settled = settled
 
     @property
+    def is_redelivered(self) -> bool:
+        """Whether this attempt may have run before."""
+        return self.delivery.redelivered or (self.envelope is not None and self.envelope.repeated)
+
+    @property
     def is_ours(self) -> bool:
         """Whether it can still be acknowledged."""
         return not self.consumer.closed.done()
@@ -104,11 +109,11 @@ class Orphans:
         envelope = run.envelope
         if envelope is None:
             return
-        self._runs[envelope.run_id, envelope.attempt] = run
+        key = (envelope.run_id, envelope.attempt)
+        self._forget(self._runs.pop(key, None))  # an attempt that was in the queue twice
+        self._runs[key] = run
         while len(self._runs) > _MOST:
-            forgotten = self._runs.pop(next(iter(self._runs)))
-            if forgotten.adopted is not None:
-                forgotten.adopted.set_result(False)
+            self._forget(self._runs.pop(next(iter(self._runs))))
 
     def adopt(self, consumer: Consumer, delivery: Delivery) -> Run | None:
         """Find the run that a redelivery is about, and give it the new delivery."""
@@ -123,3 +128,7 @@ class Orphans:
                 run.adopted.set_result(True)
                 run.adopted = None
         return run
+
+    def _forget(self, run: Run | None) -> None:
+        if run is not None and run.adopted is not None:
+            run.adopted.set_result(False)
