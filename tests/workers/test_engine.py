@@ -316,7 +316,11 @@ async def test_a_message_that_kills_its_workers_is_dead_in_the_end_and_takes_nob
     stage: Stage, start_worker: StartWorker, effects: Effects
 ) -> None:
     address = "demo/poison"
-    await stage.declare(topology_of(address))
+    wanted = topology_of(address)
+    for queue in wanted.queues:
+        if names.flow_of(queue.name) == address:
+            queue.arguments["x-delivery-limit"] = 6  # each delivery takes the start of a worker
+    await stage.declare(wanted)
     poison = await stage.publish(address, body=b"poison")
     innocent = [await stage.publish(address, body=b"well") for _ in range(20)]
     text = quick(

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from turnout.workers import Event, flow
 
-FAILS_ONCE = 20
-FAILS_ALWAYS = 50
+FAILS_ONCE = 40
+FAILS_ALWAYS = 100
 
 #: Ends its process where that is wanted; it is one of those that never succeed.
-CRASHES = 2 * FAILS_ALWAYS
+CRASHES = FAILS_ALWAYS
 
 FILE = "ledger"
 
