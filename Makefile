@@ -17,7 +17,7 @@ test: environment ## run the tests, against a real RabbitMQ, Redis and PostgreSQ
 	$(BIN)/pytest -n 2 --dist loadfile -m "not faults"
 
 faults: environment ## kill and pause parts of a running system, and see that nothing is lost
-	$(BIN)/pytest -m faults tests/faults
+	$(BIN)/pytest -m faults
 
 bench-ingest: ## compare ingress with bare aiohttp and with what one would build otherwise
 	bench/run ingest

@@ -56,7 +56,7 @@ def update_stock(event: Event, context: Context) -> int:
         "event": event.id,
     }
     with closing(sqlite3.connect(context.resources[stock], timeout=10)) as database, database:
-        if context.is_lost:  # the next event of this article may have begun elsewhere
+        if context.is_abandoned:  # the next event of this article may have begun elsewhere
             raise RuntimeError("the connection to the broker is lost")
         database.execute(UPDATE, values)
         (pieces,) = database.execute(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pamqp import commands
 from pamqp.common import FieldTable
+from redis.asyncio import Redis
 from tests.support.brokers import Broker, quoted
 from tests.support.process import Command
 from tests.support.waiting import eventually
@@ -174,6 +175,15 @@ async def stage(bare_stage: Stage) -> Stage:
     await bare_stage.declare(topology_of())
     await bare_stage.watch()
     return bare_stage
+
+
+@pytest.fixture
+async def board(redis_url: str) -> AsyncIterator[Redis]:
+    """The notice board, empty and complete."""
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        await client.set(names.AUTH_EPOCH, "1")
+        yield client
 
 
 @pytest.fixture

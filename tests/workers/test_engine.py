@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -13,14 +13,6 @@ from tests.workers.test_worker import Effects, patient, started
 from turnout.shared import ids, names, notices, outcome
 from turnout.shared.envelope import Envelope
 from turnout.shared.notices import Pause
-
-
-@pytest.fixture
-async def board(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        await client.flushdb()
-        await client.set(names.AUTH_EPOCH, "1")
-        yield client
 
 
 def quick(address: str, body: str = "effect(event.id)", options: str = "") -> str:

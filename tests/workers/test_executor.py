@@ -222,6 +222,15 @@ async def test_a_context_tells_about_the_attempt(is_async: bool) -> None:
     assert end == Success((run_id, 2, True, False, True, True))
 
 
+def test_a_context_says_when_its_attempt_goes_on_for_nobody() -> None:
+    one = context()
+    assert not one.is_abandoned
+    one.begin(60.0)
+    assert not one.is_abandoned
+    one.begin(0.0)
+    assert one.is_abandoned
+
+
 async def test_without_a_timeout_an_attempt_may_take_any_time() -> None:
     async def tell(event: Event, context: Context) -> Any:
         return context.remaining, context.deadline

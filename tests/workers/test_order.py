@@ -1,11 +1,13 @@
 """Ordered flows: events of one key run one after the other, whatever happens to workers."""
 
-import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
+import pytest
+from redis.asyncio import Redis
+from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 from tests.workers.conftest import Stage, StartWorker
 from tests.workers.making import new_envelope
@@ -14,6 +16,8 @@ from turnout.router import topology
 from turnout.router.registry import Flow, Snapshot
 from turnout.router.settings import RouterSettings
 from turnout.shared import names, ordering
+from turnout.shared.announcement import Announcement
+from turnout.shared.notices import FlowRecord, Pause
 from turnout.shared.settings import load
 
 Effects = Callable[[], list[str]]
@@ -120,30 +124,46 @@ async def test_a_killed_worker_and_one_that_stops_leave_the_order_to_the_next(
     assert_in_order(effects(), map(str, range(8)), 15)
 
 
-async def test_workers_that_come_later_take_their_part_of_the_partitions(
-    stage: Stage, start_worker: StartWorker, effects: Effects
+async def test_workers_hand_partitions_over_and_a_pause_between_without_breaking_the_order(
+    stage: Stage, start_worker: StartWorker, effects: Effects, board: Redis
 ) -> None:
-    """The first worker holds them all, until it knows of the second."""
+    """The first worker has all partitions, until it knows of the second."""
     await declare(stage)
-    text = FLOWS.replace("    call = ", '    effect(f"by {os.getpid()} {event.id}")\n    call = ')
+    numbers = 300
+    for number in range(numbers):
+        for key in KEYS:
+            await send(stage, key, number)
+    text = FLOWS.replace("random.random() / 50", "0.04").replace(
+        "    call = ", '    effect(f"by {os.getpid()} {event.id}")\n    call = '
+    )
     workers = [start_worker(text, name=name) for name in ("first", "second")]
     for each in workers:
         await each.wait_log("flow is served")
-    pids = sorted(str(each.pid) for each in workers)
-    numbers = itertools.count()
+    await board.hset(names.PAUSED, "demo/ordered", Pause("?", 1.0).encode())
+    for each in workers:
+        await each.wait_log("flow is paused")
+    await board.delete(names.PAUSED)
+    await eventually(lambda: ended(effects) == 4 * numbers, 60, "all have run")
 
-    async def shared() -> bool:
-        """Send to each partition, and see whether each worker has two."""
-        number, before = next(numbers), len(effects())
-        for key in KEYS:
-            await send(stage, key, number)
-        await eventually(lambda: ended(effects) == 4 * (number + 1), 20, "they have run")
-        await asyncio.sleep(0.1)  # there is nothing to be in a hurry about
-        by = [line.split()[1] for line in effects()[before:] if line.startswith("by")]
-        return sorted(by) == sorted(pids * 2)
+    by = [line.split()[1] for line in effects() if line.startswith("by")]
+    assert sorted(by[-4:]) == sorted(str(each.pid) for each in workers * 2)
+    assert_in_order([each for each in effects() if not each.startswith("by")], KEYS, numbers)
 
-    await eventually(shared, 60, "both have two partitions")
-    assert_in_order([each for each in effects() if not each.startswith("by")], KEYS, next(numbers))
+
+async def test_a_worker_whose_order_is_another_one_does_not_serve_the_flow_and_says_so(
+    stage: Stage, start_worker: StartWorker, board: Redis
+) -> None:
+    await declare(stage)
+    await board.hset(names.FLOWS, "demo/ordered", FlowRecord("customer.id", 4).encode())
+    worker = start_worker(FLOWS)
+    await worker.wait_log("flow is not served")
+    assert "it is registered with ordered_by='customer.id'" in worker.log
+
+    async def announced() -> list[Announcement]:
+        return await Announcement.read_all(board)
+
+    (found,) = await eventually(announced, 20, "it is announced")
+    assert found.flows == ()
 
 
 async def test_a_thread_is_told_that_another_worker_may_have_its_run(
@@ -158,8 +178,8 @@ from turnout.workers import Context
 
 @flow("demo/ordered", ordered_by="key", partitions=4)
 def ordered(event: Event, context: Context) -> None:
-    effect(f"started {context.is_lost}")
-    while not context.is_lost:
+    effect(f"started {context.is_abandoned}")
+    while not context.is_abandoned:
         time.sleep(0.01)
     effect("is lost")
     while not released():
@@ -170,3 +190,29 @@ def ordered(event: Event, context: Context) -> None:
     await cut()
     await eventually(lambda: "is lost" in effects(), 20, "it knows")
     await worker.wait_log("broker connected")
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(120)
+async def test_what_a_worker_without_network_has_in_progress_ends_before_another_begins_it(
+    stage: Stage, start_worker: StartWorker, effects: Effects, amqp_url: str
+) -> None:
+    """RabbitMQ gives a silent client up after two or three heartbeats; the worker is faster."""
+    await declare(stage)
+    text = """
+@flow("demo/ordered", ordered_by="key", partitions=4)
+async def ordered(event: Event) -> None:
+    while not released():
+        effect(os.getpid())
+        await asyncio.sleep(0.05)
+"""
+    async with Proxy(amqp_url) as proxy:
+        first = start_worker(text, TURNOUT_AMQP_URL=proxy.url)
+        await send(stage, "1", 0)
+        await eventually(effects, 20, "it runs")
+        second = start_worker(text, name="second")
+        await second.wait_log("flow is served")
+        proxy.freeze()
+        await eventually(lambda: str(second.pid) in effects(), 60, "it runs elsewhere")
+        pids = [str(each.pid) for each in (first, second)]
+        assert effects() == sorted(effects(), key=pids.index)

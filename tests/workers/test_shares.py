@@ -102,13 +102,6 @@ class Workers:
 
 
 @pytest.fixture
-async def board(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        await client.flushdb()
-        yield client
-
-
-@pytest.fixture
 async def workers(
     redis_url: str, board: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Workers]:
@@ -129,6 +122,21 @@ async def test_a_limit_is_divided_evenly_and_what_one_cannot_use_is_the_others(
     await workers.shared(5, 5)
     workers.start(most=1)
     await workers.shared(5, 4, 1)
+
+
+async def test_who_joins_others_or_takes_the_place_of_one_does_not_wait(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = workers.start()
+    await workers.shared(10)
+    monkeypatch.setattr(shares, "_SETTLING", 60.0)
+    second = workers.start()
+    await workers.shared(5, 5)
+    for each in (first, second):
+        await workers.stop(each)
+        each.share = None
+    workers.start()
+    await workers.shared(None, None, 10)
 
 
 async def test_a_process_gives_up_only_what_does_not_run(workers: Workers) -> None:
@@ -183,6 +191,20 @@ async def test_after_a_flush_nobody_grows_before_all_have_told_what_they_hold(
             await workers.shared(5, 5)
 
 
+async def test_after_a_long_outage_nobody_grows_before_all_have_told_what_they_hold(
+    workers: Workers, board: Redis
+) -> None:
+    workers.start()
+    workers.start()
+    await workers.shared(5, 5)
+    name = names.shares(ADDRESS)
+    for _ in range(5):
+        await board.hset(name, mapping={f"wrk_{number}": "5 100 1" for number in range(2)})
+        for _ in range(10):
+            await asyncio.sleep(0.005)
+            await workers.shared(5, 5)
+
+
 async def test_without_the_cache_each_goes_on_with_what_it_holds(
     workers: Workers, unused_tcp_port: int
 ) -> None:
@@ -225,7 +247,6 @@ async def test_workers_never_run_more_than_the_limit_even_when_one_is_killed(
 ) -> None:
     await stage.declare(topology_of(ADDRESS))
     await board.hset(names.FLOWS, ADDRESS, FlowRecord(max_running=3).encode())
-    await board.set(names.AUTH_EPOCH, "1")
     sent = [await stage.publish(ADDRESS) for _ in range(300)]
     first, *_ = [start_worker(FLOW, name=f"worker{number}") for number in range(3)]
     await eventually(lambda: len({each.split()[1] for each in effects()}) == 3, 30, "all take part")

@@ -75,14 +75,13 @@ class Context:
         return self.event.redelivered
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the connection to the broker is lost: another worker may be at this run.
+    def is_abandoned(self) -> bool:
+        """Whether the worker has given this attempt up, so that another one may be at the run.
 
-        A thread of an ordered flow cannot be stopped then. Let it ask before each step that must
-        not be taken when the next run of its key has begun. Always False in a process of its own,
-        which is killed.
+        It is out of time, or the connection to the broker is lost. A thread cannot be stopped then:
+        let it ask before each step that must not be taken late.
         """
-        return self._held is not None and self._held.is_lost
+        return self.remaining == 0 or (self._held is not None and self._held.is_lost)
 
     @property
     def is_test(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from turnout.shared import cache, log, names
-from turnout.shared.errors import FlowError, InvalidRecord
+from turnout.shared.errors import InvalidRecord
 from turnout.shared.notices import Cancelled, FlowRecord
 from turnout.workers.flow import Flow
 
@@ -41,16 +41,15 @@ class Notices:
         self._cancelled: dict[str, Cancelled] = {}
         self._registered: dict[str, FlowRecord] = {}
 
-    def check(self, flow: Flow) -> None:
-        """Make sure that a flow is declared as it is registered, as far as that is known.
+    def objection(self, flow: Flow) -> str | None:
+        """Say why a flow is not to be served, as far as that is known, or None.
 
-        Raises:
-            FlowError: its order is another one, and serving it would break the one that there is.
+        One whose order is another than registered would break the one that there is.
         """
         found = self._registered.get(flow.address)
         if found is None or found[:2] == (flow.ordered_by, flow.partitions):
-            return
-        raise FlowError(
+            return None
+        return (
             f"it is registered with ordered_by={found.ordered_by!r}, "
             f"partitions={found.partitions!r}, and declared with ordered_by={flow.ordered_by!r}, "
             f"partitions={flow.partitions!r}: both are fixed at registration, so declare it like "

@@ -52,7 +52,6 @@ class Pool:
     ) -> None:
         self._id = ids.new(ids.WORKER)
         self._started_at = time.time()
-        self._flows = tuple(flows)
         self._settings = settings
         self._publisher = Publisher(
             settings.amqp_urls, name=f"{self._id} publishes", settling=SETTLING
@@ -90,7 +89,7 @@ class Pool:
         logger.info(
             "worker started",
             worker=self._id,
-            flows=self._flows,
+            flows=[each.flow.address for each in self._processors],
             concurrency=self._settings.concurrency,
         )
         await self._publisher.start()
@@ -183,7 +182,8 @@ class Pool:
             consumer = kind(queue, processor.take, processor.lost)
             processor.consumers.add(consumer)
             try:
-                self._notices.check(processor.flow)
+                if objection := self._notices.objection(processor.flow):
+                    raise FlowError(objection)  # noqa: TRY301 - it is told like any other reason
                 await consumer.start(link, min(1, self._wanted(processor)))
                 if not isinstance(reason, GivenUp):
                     logger.info("flow is served", flow=address)
@@ -214,7 +214,6 @@ class Pool:
         """
         attention = processor.attention
         consumer.ended.add_done_callback(lambda _: attention.set())
-        is_paused = self._notices.is_paused(processor.flow.address)
         while not consumer.ended.done():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
@@ -228,9 +227,9 @@ class Pool:
             if not wanted:
                 processor.give_back(consumer)
             await consumer.limit(wanted)
-            if self._notices.is_paused(processor.flow.address) is not is_paused:
-                is_paused = not is_paused
-                told = "flow is paused" if is_paused else "flow is resumed"
+            if self._notices.is_paused(processor.flow.address) is not processor.is_paused:
+                processor.is_paused = not processor.is_paused
+                told = "flow is paused" if processor.is_paused else "flow is resumed"
                 logger.info(told, flow=processor.flow.address)
         return consumer.ended.result()
 
@@ -257,12 +256,13 @@ class Pool:
                 await self._announcement().withdraw(self._board)
 
     def _announcement(self) -> Announcement:
+        served = [each for each in self._processors if not self._notices.objection(each.flow)]
         return Announcement(
             worker_id=self._id,
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started_at,
-            flows=self._flows,
+            flows=tuple(each.flow.address for each in served),
             concurrency=self._settings.concurrency,
             busy=self._busy,
             served=tuple(
@@ -275,7 +275,7 @@ class Pool:
                     each.flow.partitions,
                     self._notices.limit(each.flow.address),
                 )
-                for each in self._processors
+                for each in served
             ),
             supervisor=0 if parent.find() is None else os.getppid(),
         )

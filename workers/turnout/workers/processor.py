@@ -44,6 +44,7 @@ class Processor:
         share: the same of the limit over all workers, see `shares`; None: the flow has none.
         limit: what follows from both.
         consumers: that take its messages.
+        is_paused: none of them does, because somebody wants it so.
         attention: set when the prefetch has to be looked at now.
     """
 
@@ -52,6 +53,7 @@ class Processor:
         self.limit = self.most = flow.limit(worker.settings.concurrency)
         self.share: int | None = None
         self.consumers: set[Consumer] = set()
+        self.is_paused = False
         self.attention = asyncio.Event()
         self._worker = worker
         self._execution = Execution(flow, worker, self.limit)

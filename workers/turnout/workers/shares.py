@@ -12,7 +12,7 @@ others do not hold, and a process holds its share and what still runs there, whi
     one is killed, or hangs  they have it when its share ends, after `LIFETIME` seconds
     Redis does not answer    each goes on with what it holds
     Redis was emptied        shares begin anew: for `_SETTLING` seconds none grows, while all tell
-                             what they hold; so it is when a process joins
+                             what they hold; so it is when the first process comes
 
 So the limit holds exactly, as long as each process reaches Redis. One that does not reach it for
 longer than `LIFETIME`, while others do, goes on: its runs are beyond the limit then.
@@ -34,7 +34,7 @@ logger = log.get(__name__)
 INTERVAL = 0.25
 LIFETIME = 10.0
 
-#: Seconds in which no share grows after somebody joined: all have renewed theirs by then.
+#: Seconds in which no share grows after it was not known who holds what: by then all have said it.
 _SETTLING = 2.0
 
 # KEYS: the shares of a flow, a hash: of each process what it holds, what it can have at most, and
@@ -44,7 +44,7 @@ _RENEW = """
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit, most, held = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local settled, is_known, taken = 0, false, 0
+local settled, is_known, is_stale, taken = nil, false, false, 0
 local members = {{ARGV[1], most}}
 local found = redis.call('hgetall', KEYS[1])
 for at = 1, #found, 2 do
@@ -55,6 +55,7 @@ for at = 1, #found, 2 do
     local theirs, their_most, ends = string.match(entry, '^(%d+) (%d+) (%d+)$')
     if tonumber(ends) < now then
       redis.call('hdel', KEYS[1], name)
+      is_stale = true
     elseif name == ARGV[1] then
       is_known = true
     else
@@ -63,7 +64,8 @@ for at = 1, #found, 2 do
     end
   end
 end
-if not is_known then
+-- Nobody was here, or we were and are not any more: others may hold what is not written here.
+if not is_known and (not settled or is_stale or held > 0) then
   settled = now + tonumber(ARGV[6])
   redis.call('hset', KEYS[1], 'settled', string.format('%.0f', settled))
 end
@@ -79,7 +81,7 @@ for at, member in ipairs(members) do
   if member[1] == ARGV[1] then share = part end
 end
 share = math.min(share, math.max(limit - taken, 0))
-if now < settled then share = math.min(share, held) end
+if settled and now < settled then share = math.min(share, held) end
 local entry = string.format('%.0f %.0f %.0f', math.max(share, held), most, now + ARGV[5])
 redis.call('hset', KEYS[1], ARGV[1], entry)
 redis.call('pexpire', KEYS[1], 2 * ARGV[5])
