@@ -57,8 +57,8 @@ class Traffic:
 
     def ran(self) -> dict[str, float]:
         """Return those that have run, and when."""
-        entries = {each.name: each.stat().st_mtime for each in os.scandir(self._system.effects)}
-        return {each: entries[each] for each in self.sent if each in entries}
+        entries = {each.name: each for each in os.scandir(self._system.effects)}
+        return {each: entries[each].stat().st_mtime for each in self.sent if each in entries}
 
 
 async def control(system: System, verb: str, **body: Any) -> float:

@@ -184,6 +184,7 @@ async def board(redis_url: str) -> AsyncIterator[Redis]:
         await client.flushdb()
         await client.set(names.AUTH_EPOCH, "1")
         yield client
+        await client.flushdb()
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ async def test_workers_hand_partitions_over_and_a_pause_between_without_breaking
         for key in KEYS:
             await send(stage, key, number)
     text = FLOWS.replace("random.random() / 50", "0.04").replace(
-        "    call = ", '    effect(f"by {os.getpid()} {event.id}")\n    call = '
+        '    effect(f"begin', '    effect(f"by {os.getpid()} {call[\'key\']}")\n    effect(f"begin'
     )
     workers = [start_worker(text, name=name) for name in ("first", "second")]
     for each in workers:
@@ -145,8 +145,8 @@ async def test_workers_hand_partitions_over_and_a_pause_between_without_breaking
     await board.delete(names.PAUSED)
     await eventually(lambda: ended(effects) == 4 * numbers, 60, "all have run")
 
-    by = [line.split()[1] for line in effects() if line.startswith("by")]
-    assert sorted(by[-4:]) == sorted(str(each.pid) for each in workers * 2)
+    last = {line.split()[2]: line.split()[1] for line in effects() if line.startswith("by")}
+    assert sorted(last.values()) == sorted(str(each.pid) for each in workers * 2)
     assert_in_order([each for each in effects() if not each.startswith("by")], KEYS, numbers)
 
 

@@ -241,6 +241,7 @@ class Pool:
     async def _announce(self) -> None:
         """Keep this worker on the notice board; without the cache flows run all the same."""
         reachable = True
+        await self._notices.looked.wait()
         try:
             while True:
                 try:
