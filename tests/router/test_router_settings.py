@@ -8,7 +8,7 @@ from turnout.shared.settings import load
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOST", "ALLOW_REMOTE", "TOKEN"):
+    for name in ("HOST", "ALLOW_REMOTE", "TOKEN", "TLS_CERTIFICATE", "TLS_KEY"):
         monkeypatch.delenv(f"TURNOUT_ADMIN_{name}", raising=False)
 
 
@@ -22,6 +22,14 @@ def test_it_listens_beyond_only_when_that_is_said(host: str) -> None:
     with pytest.raises(SettingsError, match="TURNOUT_ADMIN_ALLOW_REMOTE"):
         load(RouterSettings, admin_host=host)
     assert load(RouterSettings, admin_host=host, admin_allow_remote=True).admin_host == host
+    tls = {"admin_tls_certificate": "admin.pem", "admin_tls_key": "admin.key"}
+    assert load(RouterSettings, admin_host=host, **tls).admin_host == host
+
+
+@pytest.mark.parametrize("given", ["admin_tls_certificate", "admin_tls_key"])
+def test_a_certificate_and_its_key_are_set_together(given: str) -> None:
+    with pytest.raises(SettingsError, match="TURNOUT_ADMIN_TLS_KEY"):
+        load(RouterSettings, **{given: "admin.pem"})
 
 
 def test_a_token_of_another_form_is_refused_and_not_repeated() -> None:

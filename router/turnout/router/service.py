@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from aiohttp import ClientSession, web
 
-from turnout.router import api, management
+from turnout.router import api, management, tls
+from turnout.router.audit import AuditRetention
 from turnout.router.control import Control
 from turnout.router.database import open_database
 from turnout.router.depth import Depth
@@ -29,6 +30,9 @@ from turnout.shared.errors import AddressTaken
 
 logger = log.get(__name__)
 
+#: Bytes of the longest URL, so that a parameter that is too long is refused by its name.
+_MAX_LINE = 64 * 1024
+
 
 def main() -> None:
     """Run the router until a signal ends it."""
@@ -40,6 +44,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
 
     Raises:
         AddressTaken: the admin API cannot listen.
+        SettingsError: the certificate of the admin API cannot be used.
         DatabaseUnavailable, UnknownSchema: the registry cannot be opened.
     """
     client = cache.connect(settings.redis_url.get_secret_value(), timeout=5.0)
@@ -47,6 +52,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
     async with (
         open_database(settings.database_url.get_secret_value()) as database,
         ClientSession() as session,
+        tls.serving(settings.admin_tls_certificate, settings.admin_tls_key) as context,
     ):
         await database.migrate()
         registry = Registry(database)
@@ -66,7 +72,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         app = api.make_app(
             registry, control, client, past=past, operations=operations, settings=settings
         )
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, max_line_size=_MAX_LINE)
         told = Metrics(lease, database, registry, client, Depth(links))
         # What only the active router does; see turnout.router.leader.
         work = [
@@ -80,12 +86,15 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 max_age=timedelta(days=settings.history_max_days),
                 max_bytes=settings.history_max_bytes,
             ).run,
+            AuditRetention(registry, timedelta(days=settings.audit_max_days)).run,
             *operations.work,
             *([control.watch_workers] if settings.auto_register else []),
         ]
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
+            site = web.TCPSite(
+                runner, settings.admin_host, settings.admin_port, ssl_context=context
+            )
             await site.start()
             logger.info("router serves the admin API", address=site.name)
             async with metrics.serving(settings, told.read):

@@ -1,6 +1,7 @@
 """The settings of the router."""
 
 import ipaddress
+from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -42,8 +43,19 @@ class RouterSettings(Settings):
     history_max_bytes: int = Field(
         10_000_000_000, ge=10_000_000, description="how large the history becomes before that"
     )
+    audit_max_days: int = Field(
+        365, ge=1, description="how many days the audit log keeps what was changed"
+    )
+    admin_tls_certificate: Path | None = Field(
+        None, description="a file: the certificate that the admin API shows, and its chain, in PEM"
+    )
+    admin_tls_key: Path | None = Field(
+        None,
+        validate_default=True,
+        description="a file: the private key of that certificate, in PEM, without a password",
+    )
     admin_allow_remote: bool = Field(
-        False, description="let the admin API listen beyond this machine"
+        False, description="let the admin API listen beyond this machine without TLS"
     )
     admin_host: str = Field("127.0.0.1", description="the address the admin API listens on")
     admin_port: int = Field(8081, ge=0, le=65535, description="0 takes a free port")
@@ -73,10 +85,20 @@ class RouterSettings(Settings):
     @field_validator("admin_host")
     @classmethod
     def _loopback_unless_allowed(cls, value: str, info: ValidationInfo) -> str:
-        if not _is_loopback(value) and not info.data.get("admin_allow_remote"):
+        allowed = info.data.get("admin_allow_remote") or info.data.get("admin_tls_key")
+        if not _is_loopback(value) and not allowed:
             raise ValueError(
-                "to listen beyond this machine, set TURNOUT_ADMIN_ALLOW_REMOTE=true as well"
+                "to listen beyond this machine, set TURNOUT_ADMIN_TLS_CERTIFICATE and "
+                "TURNOUT_ADMIN_TLS_KEY; or, behind something that does TLS, "
+                "TURNOUT_ADMIN_ALLOW_REMOTE=true"
             )
+        return value
+
+    @field_validator("admin_tls_key")
+    @classmethod
+    def _both(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("admin_tls_certificate") is None):
+            raise ValueError("set TURNOUT_ADMIN_TLS_CERTIFICATE and TURNOUT_ADMIN_TLS_KEY, or none")
         return value
 
     @field_validator("admin_token")

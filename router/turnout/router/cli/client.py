@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import ssl
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,8 +23,6 @@ _PAUSES = (0.5, 1.0, 2.0)
 
 _DEFAULT_URL = "http://127.0.0.1:8081"
 
-_CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-
 
 class AdminApiError(TurnoutError):
     """The admin API cannot be reached, or refused what was asked.
@@ -42,15 +41,22 @@ class AdminApiError(TurnoutError):
 class AdminApi:
     """Where the admin API is and what opens it.
 
+    Args:
+        url: http[s]://host:port.
+        token: an admin token.
+        authority: the file of the authority whose certificates are trusted; None: those that this
+            machine trusts.
+
     Raises:
         AdminApiError: the token has not the form of one.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, authority: str | None = None) -> None:
         if not keys.is_well_formed(token, keys.ADMIN_TOKEN):
             raise AdminApiError("TURNOUT_ADMIN_TOKEN: this is not an admin token (ta_…)")
         self._url = url.rstrip("/")
         self._token = token
+        self._authority = authority
 
     def get(self, *path: str, **query: str | int | None) -> Any:
         """Read what is at `/api/v1/<path>`, of a listing all parts; each part is one segment.
@@ -219,11 +225,25 @@ class AdminApi:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = None
-        if host is None or parts.scheme not in _CONNECTIONS:
+        if host is None or parts.scheme not in {"http", "https"}:
             raise AdminApiError(f"TURNOUT_ADMIN_URL: {self._url!r} is not http[s]://host:port")
-        return _CONNECTIONS[parts.scheme](host, port, timeout=patience), parts.path
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=patience), parts.path
+        try:
+            context = ssl.create_default_context(cafile=self._authority)
+        except OSError as error:
+            raise AdminApiError(
+                f"TURNOUT_ADMIN_CA: {self._authority} cannot be used: {error.strerror}"
+            ) from None
+        connection = http.client.HTTPSConnection(host, port, timeout=patience, context=context)
+        return connection, parts.path
 
     def _unreachable(self, error: Exception) -> NoReturn:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise AdminApiError(
+                f"the certificate of {self._url} is not trusted ({error.verify_message}): name the "
+                "file of its authority in TURNOUT_ADMIN_CA"
+            ) from error
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
         raise AdminApiError(
             f"the admin API at {self._url} cannot be reached ({reason}): "
@@ -254,7 +274,7 @@ def find() -> AdminApi:
         return _find_up()
     if token is None:
         raise AdminApiError(f"TURNOUT_ADMIN_TOKEN is not set: it opens the admin API at {url}")
-    return AdminApi(url or _DEFAULT_URL, token)
+    return AdminApi(url or _DEFAULT_URL, token, os.environ.get("TURNOUT_ADMIN_CA"))
 
 
 def _find_up() -> AdminApi:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client
+from turnout.router.cli.arguments import Reason
 from turnout.router.cli.client import AdminApi
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
@@ -112,11 +113,13 @@ def start(
         float | None, typer.Option(min=0, help="Runs a second at most; else as it was planned.")
     ] = None,
     watch: Annotated[bool, typer.Option(help="Stay, and show how it gets on.")] = True,
+    reason: Reason = None,
     json: Json = False,
 ) -> None:
     """Start a planned replay."""
     api = client.find()
-    _follow(api, api.post("replays", replay_id, "start", body={"rate": rate}), watch, json)
+    body = {"rate": rate, "reason": reason}
+    _follow(api, api.post("replays", replay_id, "start", body=body), watch, json)
 
 
 @app.command()
@@ -155,21 +158,21 @@ def list_(json: Json = False) -> None:
 
 
 @app.command()
-def pause(replay_id: Id, json: Json = False) -> None:
+def pause(replay_id: Id, reason: Reason = None, json: Json = False) -> None:
     """Let a replay wait."""
-    _changed(client.find().post("replays", replay_id, "pause"), json)
+    _changed(client.find().post("replays", replay_id, "pause", body={"reason": reason}), json)
 
 
 @app.command()
-def resume(replay_id: Id, json: Json = False) -> None:
+def resume(replay_id: Id, reason: Reason = None, json: Json = False) -> None:
     """Let a replay go on."""
-    _changed(client.find().post("replays", replay_id, "resume"), json)
+    _changed(client.find().post("replays", replay_id, "resume", body={"reason": reason}), json)
 
 
 @app.command()
-def abort(replay_id: Id, json: Json = False) -> None:
+def abort(replay_id: Id, reason: Reason = None, json: Json = False) -> None:
     """End a replay. What it has published runs; nothing more is published."""
-    _changed(client.find().post("replays", replay_id, "abort"), json)
+    _changed(client.find().post("replays", replay_id, "abort", body={"reason": reason}), json)
 
 
 @app.command()

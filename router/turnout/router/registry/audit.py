@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from turnout.router import models
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import Store
+from turnout.shared import ids
+
+#: Changes that are deleted in one transaction.
+_STEP = 1000
 
 _ENTRIES = select(
     models.AuditEntry.id,
@@ -111,3 +115,13 @@ class AuditLog(Store):
             return await page.read(
                 connection, statement, (entry.id,), AuditEntry, newest_first=True
             )
+
+    async def forget_audit(self, before: datetime) -> int:
+        """Delete some of the changes that were made before a moment; return how many."""
+        entry = models.AuditEntry
+        oldest = select(entry.id).where(entry.id < ids.first_of(ids.AUDIT, before))
+        async with self._database.writing() as connection:
+            done = await connection.execute(
+                delete(entry).where(entry.id.in_(oldest.order_by(entry.id).limit(_STEP)))
+            )
+        return done.rowcount

@@ -23,6 +23,8 @@ from turnout.router.up.supervisor import Supervisor
 
 # Only the router may see these.
 _ROUTER_ONLY = ("TURNOUT_MANAGEMENT_URL", "TURNOUT_DATABASE_URL", "TURNOUT_ADMIN_TOKEN")
+# Nothing sees these: what runs on one machine speaks to its own router without TLS.
+_UNUSED = ("TURNOUT_ADMIN_TLS_CERTIFICATE", "TURNOUT_ADMIN_TLS_KEY")
 
 
 @dataclass(frozen=True, repr=False)
@@ -200,7 +202,8 @@ class Sequence:
         ready_url: str | None = None,
         grace: float = 10.0,
     ) -> Program:
-        inherited = {key: value for key, value in os.environ.items() if key not in _ROUTER_ONLY}
+        withheld = {*_ROUTER_ONLY, *_UNUSED}
+        inherited = {key: value for key, value in os.environ.items() if key not in withheld}
         return Program(
             name,
             [sys.executable, "-m", "turnout.router.cli", name, *arguments],
