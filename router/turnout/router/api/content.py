@@ -1,7 +1,8 @@
 """Answers that are no JSON document: bytes, and lines of JSON that are sent as they come."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -34,7 +35,7 @@ class Lines(Generic[_Line]):
 
     media_type: ClassVar = "application/x-ndjson"
 
-    lines: AsyncIterator[_Line]
+    lines: AsyncGenerator[_Line]
 
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Answer a request with them; what ends them early is told in a last line, as `error`."""
@@ -43,10 +44,11 @@ class Lines(Generic[_Line]):
         )
         await response.prepare(request)
         try:
-            async for line in self.lines:
-                await response.write(line.model_dump_json().encode() + b"\n")
+            async with aclosing(self.lines) as lines:
+                async for line in lines:
+                    await response.write(line.model_dump_json().encode() + b"\n")
         except ConnectionError:
-            raise  # whoever asked has enough
+            pass  # whoever asked has enough
         except TurnoutError as error:  # the status is sent already
             _log.warning("an answer ends early", path=request.path, reason=str(error))
             await response.write(_ended("RabbitMQ or the database does not answer"))

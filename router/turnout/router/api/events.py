@@ -1,7 +1,8 @@
 """`/events`: accepted calls, and what happened to each."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -215,9 +216,10 @@ async def search(call: Call, query: SearchQuery) -> Lines[ScanAnswer]:
     where = Where.parse(header=query.header, json=query.json_, text=query.text)
     directory = await directory_of(call)
 
-    async def lines() -> AsyncIterator[ScanAnswer]:
-        async for scanned in call.app[HISTORY].scan(wanted, where, limit=query.limit):
-            yield ScanAnswer.of(scanned, directory)
+    async def lines() -> AsyncGenerator[ScanAnswer]:
+        async with aclosing(call.app[HISTORY].scan(wanted, where, limit=query.limit)) as scan:
+            async for scanned in scan:
+                yield ScanAnswer.of(scanned, directory)
 
     return Lines(lines())
 

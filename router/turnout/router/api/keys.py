@@ -3,14 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from turnout.router import entries
 from turnout.router.api.body import Answer, Body, Listing, Name, Reason, Rotation, ShownOnce
 from turnout.router.api.call import Call
 from turnout.router.api.control import USAGE
 from turnout.router.api.limits import KeyLimits
-from turnout.router.api.params import KeyId, PageQuery, Slug, cursor
+from turnout.router.api.params import KeyId, Moment, PageQuery, Slug, cursor
 from turnout.router.api.routes import Routes, Tagged
 from turnout.router.registry import ApiKey, KeyChanges, KeyState, NewApiKey, Page
 from turnout.router.review import Finding, review
@@ -22,14 +22,14 @@ routes = Routes()
 #: How far back the uses of a key are counted.
 _DAYS = 30
 
-Flows = Annotated[list[str], Field(max_length=100)]
+Flows = Annotated[list[Slug], Field(max_length=100)]
 
 
 class NewKey(Body):
     """A key to make."""
 
     name: Name
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     flows: Flows | None = None
     """Slugs of the flows that it may trigger; null: any of the group."""
     limits: KeyLimits = KeyLimits()
@@ -45,7 +45,7 @@ class KeyChange(Body):
     """What to change; what is not sent stays, of the limits each."""
 
     name: Name = ""
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     """null: never."""
     flows: Flows | None = None
     """null: any of the group."""

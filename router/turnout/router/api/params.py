@@ -55,7 +55,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def _written(value: object) -> object:
-    if not isinstance(value, str) or not _ISO_8601.match(value):
+    if not (isinstance(value, datetime) or (isinstance(value, str) and _ISO_8601.match(value))):
         raise PydanticCustomError("moment", "write it like 2027-01-31T09:30:00Z")
     return value
 

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from turnout.router.api.body import Answer, Body, Description, Name
 from turnout.router.api.limits import Count, GroupLimits, KeyLimits, TriggerLimits
-from turnout.router.api.params import KeyId, TriggerId
+from turnout.router.api.params import KeyId, Moment, TriggerId
 from turnout.router.registry import (
     NONE,
     ApiKey,
@@ -48,7 +48,7 @@ class Part(Body, Answer):
 class PausePart(Part):
     """Since when no run of a flow starts, and why."""
 
-    since: AwareDatetime
+    since: Moment
     reason: Description
 
 
@@ -58,7 +58,7 @@ class FlowPart(Part):
     id: Annotated[str, Field(pattern=f"^{ids.FLOW}_[0-9a-f]{{32}}$")]
     slug: str
     name: Name
-    created_at: AwareDatetime
+    created_at: Moment
     ordered_by: str | None
     partitions: int | None
     max_running: Count | None
@@ -104,7 +104,7 @@ class SecretPart(Part):
 
     prefix: Prefix
     digest: Digest
-    rotated_at: AwareDatetime | None
+    rotated_at: Moment | None
 
 
 class OldSecretPart(Part):
@@ -112,7 +112,7 @@ class OldSecretPart(Part):
 
     prefix: Prefix
     digest: Digest
-    until: AwareDatetime
+    until: Moment
 
 
 class KeyPart(Part):
@@ -120,9 +120,9 @@ class KeyPart(Part):
 
     id: KeyId
     name: Name
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None
-    revoked_at: AwareDatetime | None
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
     revoked_reason: str | None
     flows: list[str] | None
     """Slugs of the flows that it may trigger; null: any of the group."""
@@ -184,7 +184,7 @@ class RoutePart(Part):
     """The routing key of a trigger."""
 
     routing_key: RoutingKey
-    rotated_at: AwareDatetime | None
+    rotated_at: Moment | None
     moved: bool
     """Whether it led to another flow before."""
 
@@ -193,7 +193,7 @@ class OldRoutePart(Part):
     """The routing key before, while it is good as well."""
 
     routing_key: RoutingKey
-    until: AwareDatetime
+    until: Moment
 
 
 class TriggerPart(Part):
@@ -203,7 +203,7 @@ class TriggerPart(Part):
     flow: str
     """The slug."""
     description: Description
-    created_at: AwareDatetime
+    created_at: Moment
     keys: list[str] | None
     """Names of the keys that it accepts; null: any of the group."""
     methods: tuple[Method, ...]
@@ -283,7 +283,7 @@ class GroupPart(Part):
     id: Annotated[str, Field(pattern=f"^{ids.GROUP}_[0-9a-f]{{32}}$")]
     slug: str
     name: Name
-    created_at: AwareDatetime
+    created_at: Moment
     limits: GroupLimits
     flows: list[FlowPart]
     keys: list[KeyPart]

@@ -49,7 +49,7 @@ class DurationsAnswer(Answer):
         return None if durations is None else cls(**durations._asdict())
 
 
-class RefusedAnswer(Answer):
+class RefusedCalls(Answer):
     """The refused calls of one reason."""
 
     code: str
@@ -84,7 +84,7 @@ class StatsAnswer(Answer):
     calls: int
     refused_since: datetime
     """Refused calls are counted by day: from the beginning of the first one."""
-    refused: list[RefusedAnswer]
+    refused: list[RefusedCalls]
     runs: dict[State, int]
     """By state; all that began in these periods, replays and tests as well."""
     durations: DurationsAnswer | None
@@ -122,7 +122,7 @@ async def show(call: Call, group: Slug, flow: Slug, query: StatsQuery) -> StatsA
         calls=sum(called.counts),
         refused_since=days[0],
         refused=[
-            RefusedAnswer(code=code, hint=HINTS.get(code), total=total)
+            RefusedCalls(code=code, hint=HINTS.get(code), total=total)
             for code, total in called.codes.most_common()
         ],
         runs=runs.all.states,  # type: ignore[arg-type] # text in SQL

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from turnout.router.api.body import Answer, Body, Items, Name, Reason, ShownOnce
 from turnout.router.api.call import Call
-from turnout.router.api.params import SLUG_PATTERN, TokenId
+from turnout.router.api.params import SLUG_PATTERN, Moment, TokenId
 from turnout.router.api.routes import Routes, Tagged
 from turnout.router.registry import AdminToken, Role
 
@@ -23,7 +23,7 @@ class NewToken(Body):
         Annotated[list[Annotated[str, Field(pattern=SLUG_PATTERN)]], Field(max_length=100)] | None
     ) = None
     """Slugs of the groups that it is limited to; null: all."""
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     """null: never."""
 
 

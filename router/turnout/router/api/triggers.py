@@ -71,8 +71,8 @@ class TriggerChange(Body):
 class Move(Reason):
     """Where a trigger is to lead."""
 
-    flow: str
-    """The slug of another flow of its group."""
+    flow: Slug
+    """That of another flow of its group."""
 
 
 class Confirmation(ChangeQuery):
