@@ -8,9 +8,7 @@ import pytest
 from tests.router.serving import Admin
 
 from turnout.router.api.app import ENDPOINTS
-from turnout.router.api.routes import Endpoint
 from turnout.router.registry import Actor, Stale, etag
-from turnout.shared import ids
 
 pytestmark = pytest.mark.both_databases
 
@@ -24,60 +22,6 @@ async def crm(admin: Admin) -> AsyncIterator[Admin]:
         await admin.registry.create_key(group, f"key of {group}")
         await admin.registry.create_trigger(group, "update", description=f"call of {group}")
     return admin
-
-
-async def _session(admin: Admin, role: str, groups: list[str] | None) -> aiohttp.ClientSession:
-    _, text = await admin.registry.create_token(
-        f"{role} {groups}",
-        role=role,  # type: ignore[arg-type]
-        groups=groups,
-    )
-    return aiohttp.ClientSession(headers={"Authorization": f"Bearer {text}"})
-
-
-async def _path(admin: Admin, endpoint: Endpoint, group: str) -> str:
-    """Fill a path with what belongs to a group."""
-    (key,) = await admin.registry.list_keys(group)
-    (trigger,) = await admin.registry.list_flow_triggers(group, "update")
-    parts = {"group": group, "flow": "update", "key_id": key.id, "trigger_id": trigger.id}
-    unknown = {
-        "token_id": ids.new(ids.TOKEN),
-        "event_id": ids.new(ids.EVENT),
-        "run_id": ids.new(ids.RUN),
-        "letter_id": ids.new(ids.RUN),
-        "replay_id": ids.new(ids.REPLAY),
-    }
-    return admin.url + endpoint.path.format_map({**parts, **unknown})
-
-
-async def test_a_token_of_another_group_reaches_nothing(crm: Admin) -> None:
-    secret = [(await crm.registry.list_keys("crm"))[0].id, "call of crm", "key of crm"]
-    async with await _session(crm, "operator", ["shop"]) as session:
-        for each in ENDPOINTS:
-            if each.role is None:
-                continue
-            async with session.request(
-                each.method, await _path(crm, each, "crm"), json={}
-            ) as answer:
-                text = await answer.text()
-                if each.parts:
-                    assert answer.status in {403, 404}, (each.name, text)
-                elif not each.is_limited:
-                    assert answer.status == 403, (each.name, text)
-                assert not [
-                    word
-                    for word in secret
-                    if word in text.replace(str(answer.url), "") and word not in str(answer.url)
-                ], (each.name, text)
-
-
-async def test_a_viewer_changes_nothing(crm: Admin) -> None:
-    async with await _session(crm, "viewer", None) as session:
-        for each in ENDPOINTS:
-            if each.role in {"operator", "admin"}:
-                url = await _path(crm, each, "crm")
-                async with session.request(each.method, url, json={}) as answer:
-                    assert answer.status == 403, each.name
 
 
 async def test_a_revoked_token_opens_nothing_and_the_last_one_is_kept(crm: Admin) -> None:
@@ -100,6 +44,19 @@ async def test_a_change_is_recorded_with_who_and_why_and_without_secrets(crm: Ad
     assert set(changed["after"]) == {"limits"}
     assert rotated["after"]["digest"] == made["after"]["digest"] == "…"
     assert key.digest not in str(found)
+
+
+async def test_an_action_on_what_was_changed_meanwhile_is_refused(crm: Admin) -> None:
+    (key,) = await crm.registry.list_keys("crm")
+    url = f"{crm.url}/api/v1/keys/{key.id}"
+    async with crm.session.get(url) as answer:
+        headers = {"If-Match": answer.headers["ETag"]}
+    await crm.call("PATCH", f"keys/{key.id}", {"name": "renamed meanwhile"}, status=200)
+    for verb in ("rotate", "revoke"):
+        async with crm.session.post(f"{url}/{verb}", json={}, headers=headers) as answer:
+            assert answer.status == 412, verb
+            assert (await answer.json())["errors"][0]["field"] == "If-Match"
+    assert (await crm.registry.key(key.id)).state == "active"
 
 
 async def test_a_change_of_what_was_changed_meanwhile_is_refused(crm: Admin) -> None:
@@ -152,3 +109,5 @@ async def test_the_document_describes_every_endpoint(crm: Admin) -> None:
         operation = document["paths"][each.path][each.method.lower()]
         assert {str(status) for status in each.refusals} < operation["responses"].keys()
         assert operation["summary"]
+    # Two models of one name would be told apart by their modules.
+    assert not [name for name in document["components"]["schemas"] if "__" in name]
