@@ -69,7 +69,7 @@ def test_fields_of_a_newer_minor_version_are_kept_on_a_retry() -> None:
     [
         (b"", "not msgpack"),
         (b"\xc1", "not msgpack"),
-        (msgpack.packb([1, 2]), "list instead of a map"),
+        (msgpack.packb([1, 2]), "tuple instead of a map"),
         (msgpack.packb({"v": 2}), "version 2 instead of 1"),
         (msgpack.packb({}), "version None"),
         (msgpack.packb({"v": 1}), "field 'event' is missing"),

@@ -4,6 +4,7 @@ The bytes are one msgpack map. Fields that this version does not know are kept a
 that a retry by an older worker loses nothing; a newer major version is refused.
 """
 
+from operator import itemgetter
 from types import UnionType
 from typing import Any, NamedTuple, Self, get_args, get_origin
 
@@ -21,6 +22,15 @@ TYPE = "turnout.envelope"
 EVENT = "event"
 REPLAY = "replay"
 ONCE = "once"
+
+#: What the fields of each envelope are called in the map, in the order of the tuple.
+_WIRE_NAMES = (
+    *("event", "run", "routing_key", "trigger", "key", "flow_id", "group_id", "group", "flow"),
+    *("received_at", "method", "path", "query", "headers", "content_type", "remote", "body"),
+    *("attempt", "kind", "idempotency", "traceparent", "reply_to"),
+)
+_ALL_WIRE_NAMES = frozenset(("v", *_WIRE_NAMES, "origin", "replay", "repeated"))
+_read = itemgetter(*_WIRE_NAMES)
 
 #: One for all calls, because making one takes time. Nearly all text can be written as UTF-8; the
 #: other packer takes any, and twice as long.
@@ -126,48 +136,33 @@ class Envelope(NamedTuple):
             InvalidEnvelope: they are not an envelope, or of a newer major version.
         """
         try:
-            fields = msgpack.unpackb(data, unicode_errors="surrogateescape")
+            fields = msgpack.unpackb(data, unicode_errors="surrogateescape", use_list=False)
         except (ValueError, msgpack.UnpackException) as error:
             raise InvalidEnvelope(f"not msgpack: {error}") from None
         if not isinstance(fields, dict):
             raise InvalidEnvelope(f"a msgpack {type(fields).__name__} instead of a map")
-        version = fields.pop("v", None)
+        version = fields.get("v")
         if version != VERSION:
             raise InvalidEnvelope(
                 f"version {version!r} instead of {VERSION}: upgrade this worker before the sender"
             )
         try:
-            envelope = cls(
-                event_id=fields.pop("event"),
-                run_id=fields.pop("run"),
-                routing_key=fields.pop("routing_key"),
-                trigger_id=fields.pop("trigger"),
-                key_id=fields.pop("key"),
-                flow_id=fields.pop("flow_id"),
-                group_id=fields.pop("group_id"),
-                group=fields.pop("group"),
-                flow=fields.pop("flow"),
-                received_at=fields.pop("received_at"),
-                method=fields.pop("method"),
-                path=fields.pop("path"),
-                query=fields.pop("query"),
-                headers=tuple((name, value) for name, value in fields.pop("headers")),
-                content_type=fields.pop("content_type"),
-                remote=fields.pop("remote"),
-                body=fields.pop("body"),
-                attempt=fields.pop("attempt"),
-                kind=fields.pop("kind"),
-                idempotency=fields.pop("idempotency"),
-                traceparent=fields.pop("traceparent"),
-                reply_to=fields.pop("reply_to"),
-                origin=fields.pop("origin", None),
-                replay=fields.pop("replay", None),
-                repeated=fields.pop("repeated", False),
-            )
+            values = _read(fields)
+            for _name, _value in fields["headers"]:
+                pass
         except KeyError as error:
             raise InvalidEnvelope(f"field {error} is missing") from None
         except (TypeError, ValueError) as error:
             raise InvalidEnvelope(f"a field has the wrong type: {error}") from None
+        envelope = cls(*values)
+        if len(fields) > 1 + len(values):
+            extra = {name: fields[name] for name in fields if name not in _ALL_WIRE_NAMES}
+            envelope = envelope._replace(
+                origin=fields.get("origin"),
+                replay=fields.get("replay"),
+                repeated=fields.get("repeated", False),
+                extra=extra or None,
+            )
         if not all(map(isinstance, envelope, _TYPES)):
             wrong = [
                 name
@@ -175,7 +170,7 @@ class Envelope(NamedTuple):
                 if not isinstance(value, wanted)
             ]
             raise InvalidEnvelope(f"fields have the wrong type: {', '.join(wrong)}")
-        return envelope._replace(extra=fields) if fields else envelope
+        return envelope
 
 
 def _classes(annotation: Any) -> Any:

@@ -21,6 +21,7 @@ from turnout.workers import prefetch
 from turnout.workers.consumer import Consumer
 from turnout.workers.execution import Execution
 from turnout.workers.flow import Flow
+from turnout.workers.relay import Relay
 from turnout.workers.run import Abandoned, Orphans, Run
 from turnout.workers.settings import TIMEOUT_SHARE
 from turnout.workers.worker import Worker
@@ -57,6 +58,7 @@ class Processor:
         self.attention = asyncio.Event()
         self._worker = worker
         self._execution = Execution(flow, worker, self.limit)
+        self._relay = Relay(self._process)
         self._loop = asyncio.get_running_loop()
         self._longest = int(worker.settings.delivery_timeout * TIMEOUT_SHARE * 1e9)
         # All whose delivery is ours; those of them that wait; and those that execute, ours or not.
@@ -95,7 +97,7 @@ class Processor:
             self.start_one()
 
     def take(self, consumer: Consumer, delivery: Delivery) -> None:
-        """Process a delivery in a task of its own, as soon as there is a slot."""
+        """Process a delivery as soon as there is a slot."""
         if delivery.redelivered and self._orphans:
             run = self._orphans.adopt(consumer, delivery)
             if run is not None:
@@ -117,7 +119,7 @@ class Processor:
         if self._may_start() and self._worker.slots.take(self):
             run = self._waiting.popleft()
             self._executing[run] = None
-            run.task = self._loop.create_task(self._process(run))
+            self._relay.add(run)
         return self._may_start()
 
     def give_back(self, consumer: Consumer | None = None) -> None:
@@ -181,6 +183,9 @@ class Processor:
         await self._execution.close()
 
     async def _process(self, run: Run) -> None:
+        if run.consumer.closed.done():  # lost before it began: it begins where it comes next
+            self._leave(run)
+            return
         try:
             try:
                 end = await self._execution.attempt(run)
