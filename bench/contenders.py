@@ -52,7 +52,7 @@ BARE, CELERY = "bare", "celery"
 def contenders(nodes: Nodes, turnout: Turnout, directory: Path) -> list[Contender]:
     """Make all of them, in the order of the table."""
     return [
-        Contender(BARE, "bare aiohttp", partial(_bare, directory)),
+        Contender(BARE, "bare aiohttp", partial(bare, directory)),
         Contender("turnout", "Turnout", partial(_turnout, turnout)),
         Contender("turnout-2", "Turnout, 2 processes", partial(_turnout, turnout, processes=2)),
         Contender(
@@ -78,7 +78,8 @@ def versions() -> str:
 
 
 @asynccontextmanager
-async def _bare(directory: Path) -> AsyncIterator[Running]:
+async def bare(directory: Path) -> AsyncIterator[Running]:
+    """Run an aiohttp server that answers 202 and does nothing else."""
     (port,) = free_ports(1)
     url = f"http://{LOOPBACK}:{port}/"
     command = [sys.executable, "-m", "bench.bare", str(port)]

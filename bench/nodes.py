@@ -50,11 +50,6 @@ class Nodes:
         router = URL(self.amqp_url("router"))
         return str(router.with_scheme("http").with_port(self.broker.management_port).with_path(""))
 
-    @property
-    def broker_pid(self) -> int:
-        """The process of the broker, whose children count as well."""
-        return self.broker.process.pid
-
     async def broker_memory(self) -> int:
         """Return the bytes that the broker's runtime has in use."""
         url = URL(self.management_url) / "api/nodes"

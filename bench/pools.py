@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import redis.asyncio
 from bench import feed, flows, load
 from bench.feed import Feed, Make, Message
 from bench.load import Failed
@@ -24,9 +25,12 @@ from turnout.shared.envelope import TYPE, Envelope
 # The tasks. One does nothing, one waits 5 ms, one notes how long its message was under way.
 EMPTY, PAUSE, TIMED = TASKS = ("empty", "pause", "timed")
 
-RAW, TURNOUT, CELERY = "raw", "turnout", "celery"
+RAW, TURNOUT, CELERY, FASTSTREAM = "raw", "turnout", "celery", "faststream"
 
-_PRODUCER_SECONDS = 30.0
+_PRODUCER_SECONDS = 120.0
+
+_ARQ_PYTHON = str(Path(__file__).parent / ".venv-arq/bin/python")
+_ARQ_DATABASE = 2
 
 
 #: How many runs may be in progress at once in one process, where nothing speaks against it.
@@ -44,6 +48,7 @@ class Pool:
     Attributes:
         name: for the command line.
         title: for the table.
+        nodes: that it uses.
         url: of the broker, for whoever fills and empties the queue.
         queue: gives the name of the queue of a task.
         command: gives the command of the worker of a task.
@@ -57,6 +62,7 @@ class Pool:
 
     name: str
     title: str
+    nodes: Nodes
     url: str
     queue: Callable[[str], str]
     command: Callable[[str], Sequence[str]]
@@ -91,6 +97,15 @@ class Pool:
         """Remove what is in the queue of a task; return how many messages that were."""
         return await empty(self.url, self.queue(task))
 
+    @property
+    def broker_pid(self) -> int:
+        """The process that keeps its queue, whose children count as well."""
+        return self.nodes.broker.process.pid
+
+    async def broker_memory(self) -> int:
+        """Return the bytes that this process has in use."""
+        return await self.nodes.broker_memory()
+
     @asynccontextmanager
     async def _feed(self, task: str) -> AsyncIterator[Feed]:
         link = await Link.connect(self.url, name="feed")
@@ -102,9 +117,42 @@ class Pool:
             await link.close()
 
 
+@dataclass(frozen=True)
+class Arq(Pool):
+    """A worker of arq, which keeps its queue in Redis and has a Python environment of its own."""
+
+    async def fill(self, task: str, number: int) -> None:
+        """Put jobs into the queue."""
+        await self._produce("fill", task, str(number))
+
+    async def stream(self, task: str, rate: float, seconds: float) -> int:
+        """Put jobs into the queue at a constant rate; return how many."""
+        await self._produce("stream", task, str(rate), str(seconds))
+        return int(rate * seconds)
+
+    async def left(self, task: str) -> int:
+        """Remove what is in the queue; return how many jobs that were."""
+        async with redis.asyncio.from_url(self.url) as cache:
+            number = int(await cache.zcard(self.queue(task)))
+            await cache.flushdb()
+        return number
+
+    @property
+    def broker_pid(self) -> int:
+        """The process that keeps its queue."""
+        return self.nodes.cache.process.pid
+
+    async def broker_memory(self) -> int:
+        """Return the bytes that this process has in use."""
+        async with redis.asyncio.from_url(self.url) as cache:
+            return int((await cache.info("memory"))["used_memory"])
+
+    async def _produce(self, *arguments: str) -> None:
+        await run_producer([_ARQ_PYTHON, "-m", "bench.tasks.arq", *arguments], self.environment)
+
+
 def pools(nodes: Nodes, turnout: Turnout, directory: Path) -> list[Pool]:
     """Make all of them, in the order of the table."""
-    peers_url = nodes.peers_url
     return [
         _turnout(
             nodes,
@@ -132,14 +180,21 @@ def pools(nodes: Nodes, turnout: Turnout, directory: Path) -> list[Pool]:
             },
             check=turnout.count_outcomes,
         ),
-        _peer(peers_url, directory, CELERY, "Celery", _celery),
+        _peer(nodes, directory, CELERY, "Celery", _celery),
+        _peer(nodes, directory, "dramatiq", "Dramatiq", _dramatiq),
+        _peer(nodes, directory, "taskiq", "Taskiq", _taskiq),
+        _peer(nodes, directory, FASTSTREAM, "FastStream", _faststream),
+        _arq(nodes, directory),
     ]
 
 
 def versions() -> str:
     """Name the versions of what is compared."""
-    packages = ["uvloop", "celery", "gevent"]
-    return ", ".join(f"{package} {version(package)}" for package in packages)
+    packages = ["uvloop", "celery", "dramatiq", "gevent", "taskiq", "taskiq-aio-pika"]
+    packages += ["faststream", "aio-pika"]
+    lock = (Path(__file__).parent / "arq.lock").read_text().split()
+    (arq,) = (line.replace("==", " ") for line in lock if line.startswith("arq=="))
+    return ", ".join([*(f"{package} {version(package)}" for package in packages), arq])
 
 
 def _turnout(nodes: Nodes, directory: Path, **fields: object) -> Pool:
@@ -149,6 +204,7 @@ def _turnout(nodes: Nodes, directory: Path, **fields: object) -> Pool:
         return partial(_event, task)
 
     return Pool(
+        nodes=nodes,
         url=nodes.amqp_url("router"),
         queue=partial(names.flow_queue, flows.GROUP),
         make=make,
@@ -187,26 +243,38 @@ def _event(task: str, now: int) -> Message:
 
 
 def _peer(
-    url: str,
+    nodes: Nodes,
     directory: Path,
     name: str,
     title: str,
     command: Callable[[str], Sequence[str]],
 ) -> Pool:
-    queue = f"tasks.{name}"
-    environment = {"PEER_AMQP_URL": url, "PEER_QUEUE": queue}
+    """Make the pool of a library, whose tasks are in the module of its name in `bench.tasks`."""
+    base = f"{name}.tasks"
+    environment = {"PEER_AMQP_URL": nodes.peers_url, "PEER_QUEUE": base}
+
+    def queue_of(task: str) -> str:
+        # A subscriber of FastStream's has a queue for itself.
+        return f"{base}.{task}" if name == FASTSTREAM else base
 
     async def make(task: str) -> Make:
-        await _produce(f"bench.tasks.{name}", task, environment)
-        return feed.like(await feed.sample(url, queue))
+        producer = [sys.executable, "-m", f"bench.tasks.{name}", task]
+        await run_producer(producer, environment)
+        return feed.like(await feed.sample(nodes.peers_url, queue_of(task)))
 
-    return Pool(name, title, url, lambda _: queue, command, make, directory, environment)
+    return Pool(
+        name, title, nodes, nodes.peers_url, queue_of, command, make, directory, environment
+    )
 
 
-async def _produce(module: str, task: str, environment: Mapping[str, str]) -> None:
-    """Have a library's own producer send one message."""
+async def run_producer(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Have a library's own producer send something.
+
+    Raises:
+        Failed: it fails, or does not end.
+    """
     producer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, task),
+        *command,
         env={**os.environ, **environment, "BENCH_BODY": load.BODY},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -216,9 +284,9 @@ async def _produce(module: str, task: str, environment: Mapping[str, str]) -> No
             said, _ = await producer.communicate()
     except TimeoutError:
         producer.kill()
-        raise Failed(f"the producer {module} did not end") from None
+        raise Failed(f"{' '.join(command)} did not end") from None
     if producer.returncode:
-        raise Failed(f"the producer {module} failed: {said.decode(errors='replace')}")
+        raise Failed(f"{' '.join(command)} failed: {said.decode(errors='replace')}")
 
 
 def _celery(task: str) -> Sequence[str]:
@@ -228,3 +296,33 @@ def _celery(task: str) -> Sequence[str]:
         how = ["--concurrency", "1", "--prefetch-multiplier", "100"]
     command = [sys.executable, "-m", "celery", "--app", "bench.tasks.celery", "worker"]
     return [*command, "--loglevel", "warning", *how]
+
+
+def _dramatiq(task: str) -> Sequence[str]:
+    program, threads = ("dramatiq-gevent", MANY) if task == PAUSE else ("dramatiq", 8)
+    command = [str(Path(sys.executable).with_name(program)), "bench.tasks.dramatiq"]
+    return [*command, "--processes", "1", "--threads", str(threads)]
+
+
+def _taskiq(task: str) -> Sequence[str]:
+    command = [sys.executable, "-m", "taskiq", "worker", "bench.tasks.taskiq:broker"]
+    command += ["--workers", "1", "--max-async-tasks", str(MANY), "--log-level", "WARNING"]
+    return [*command, "--ack-type", "when_executed"]
+
+
+def _faststream(task: str) -> Sequence[str]:
+    return [sys.executable, "-m", "faststream", "run", "bench.tasks.faststream:app"]
+
+
+def _arq(nodes: Nodes, directory: Path) -> Pool:
+    url = nodes.cache.url(_ARQ_DATABASE)
+    environment = {"PEER_QUEUE": "arq.tasks", "PEER_REDIS_URL": url}
+    command = [_ARQ_PYTHON, "-m", "arq", "bench.tasks.arq.WorkerSettings"]
+
+    async def make(task: str) -> Make:
+        raise NotImplementedError("its jobs are made by its own producer")
+
+    return Arq(
+        *("arq", "arq, over Redis", nodes, url, lambda _: "arq.tasks", lambda _: command),
+        *(make, directory, environment),
+    )

@@ -32,11 +32,22 @@ class Turnout:
     Args:
         nodes: that it works with.
         directory: for the registry and the logs.
+        flow: slug of the trigger's flow.
+        module: that has this flow.
     """
 
-    def __init__(self, nodes: Nodes, directory: Path) -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        directory: Path,
+        *,
+        flow: str = flows.FLOW,
+        module: str = flows.__name__,
+    ) -> None:
         self._nodes = nodes
         self._directory = directory
+        self._flow = flow
+        self._module = module
         self._admin_token = keys.new_key(keys.ADMIN_TOKEN).text
         self._ingress_port, self._admin_port = free_ports(2)
         self._target: Target | None = None
@@ -84,6 +95,13 @@ class Turnout:
             yield ingress
 
     @asynccontextmanager
+    async def with_worker(self) -> AsyncIterator[list[Service]]:
+        """Run one process of each part for the length of a context; gives all of them."""
+        services = [self._router(), self._worker(), self._ingress(1)]
+        async with started(*services):
+            yield services
+
+    @asynccontextmanager
     async def beside(self, number: int) -> AsyncIterator[list[str]]:
         """Run the router and so many ingress processes; gives the trigger's URL on each."""
         ports = free_ports(number)
@@ -101,7 +119,7 @@ class Turnout:
         if worker:
             found["the outcomes"] = await self._outcomes.new(accepted)
         else:
-            queue = names.flow_queue(flows.GROUP, flows.FLOW)
+            queue = names.flow_queue(flows.GROUP, self._flow)
             found["the queue"] = await empty(self._nodes.amqp_url("router"), queue)
         for place, number in found.items():
             if number < accepted:
@@ -120,10 +138,10 @@ class Turnout:
     async def _make_trigger(self, api: aiohttp.ClientSession) -> Target:
         make = partial(_make, api)
         await make("groups", {"slug": flows.GROUP, "name": "Benchmark"})
-        await make(f"groups/{flows.GROUP}/flows", {"slug": flows.FLOW, "name": "Empty"})
+        await make(f"groups/{flows.GROUP}/flows", {"slug": self._flow, "name": "Benchmark"})
         key = await make(f"groups/{flows.GROUP}/keys", {"name": "bench"})
         trigger = await make(
-            f"flows/{flows.GROUP}/{flows.FLOW}/triggers", {"description": "Benchmark"}
+            f"flows/{flows.GROUP}/{self._flow}/triggers", {"description": "Benchmark"}
         )
         async with asyncio.timeout(_LIVE_SECONDS):
             while not trigger["live"]:
@@ -162,7 +180,7 @@ class Turnout:
     def _worker(self) -> Service:
         return self._service(
             "worker",
-            ["worker", flows.__name__],
+            ["worker", self._module, "--flows", f"{flows.GROUP}/{self._flow}"],
             {"TURNOUT_AMQP_URL": self._nodes.amqp_url("worker")},
         )
 

@@ -21,7 +21,6 @@ from pathlib import Path
 import uvloop
 from bench import chart, load, machine, nodes, page, rounds
 from bench.load import Failed
-from bench.nodes import Nodes
 from bench.pools import CELERY, EMPTY, MANY, PAUSE, RAW, TASKS, TIMED, Pool, pools, versions
 from bench.rounds import Result
 from bench.services import Service, started
@@ -70,14 +69,12 @@ class Measurement:
     """Measures pools.
 
     Args:
-        found: the nodes that they use.
         directory: for the tally.
         messages: how many wait when a worker starts.
         seconds: for which it is measured, unless it has run all before.
     """
 
-    def __init__(self, found: Nodes, directory: Path, messages: int, seconds: float) -> None:
-        self._nodes = found
+    def __init__(self, directory: Path, messages: int, seconds: float) -> None:
         self._tally = directory / "tally"
         self._messages = messages
         self._seconds = seconds
@@ -88,9 +85,9 @@ class Measurement:
         Raises:
             Failed: it did not start, or not all messages were run or left in the queue.
         """
-        before = await self._nodes.broker_memory()
+        before = await pool.broker_memory()
         await pool.fill(EMPTY, self._messages)
-        queued = (await self._nodes.broker_memory() - before) / self._messages
+        queued = (await pool.broker_memory() - before) / self._messages
         empty = await self._drain(pool, EMPTY)
         pause = half_p99 = None
         if PAUSE in pool.tasks:
@@ -105,13 +102,13 @@ class Measurement:
         async with self._running(pool, task) as (worker, tally):
             await self._first(tally, worker, self._messages // 10)
             done, began = tally.count(), time.monotonic()
-            cpu, broker_cpu = cpu_seconds(worker.pid), cpu_seconds(self._nodes.broker_pid)
+            cpu, broker_cpu = cpu_seconds(worker.pid), cpu_seconds(pool.broker_pid)
             end = began + self._seconds
             while tally.count() < self._messages and time.monotonic() < end:  # noqa: ASYNC110 - another process counts
                 await asyncio.sleep(_LOOK)
             took, number = time.monotonic() - began, tally.count() - done
             cpu = cpu_seconds(worker.pid) - cpu
-            broker_cpu = cpu_seconds(self._nodes.broker_pid) - broker_cpu
+            broker_cpu = cpu_seconds(pool.broker_pid) - broker_cpu
             memory = resident_bytes(worker.pid)
         if not number:
             raise Failed(f"{self._messages} are too few: all were run before the measurement")
@@ -219,7 +216,8 @@ def _worker_cpu(figures: Figures) -> float:
 
 def _write(results: Results, about: str) -> None:
     """Write table and plot into the documentation."""
-    page.replace("workers", f"{page.table(COLUMNS, rows(results))}\n{about}")
+    plot = f"![Empty tasks a second, and CPU for each]({_SVG.name})"
+    page.replace("workers", f"{page.table(COLUMNS, rows(results))}\n{about}\n\n{plot}")
     shown = [each for each in results if each.rounds and not each.failures]
     chart.bars(
         _SVG,
@@ -248,7 +246,7 @@ async def main(names: Sequence[str], messages: int, seconds: float, times: int) 
             await turnout.prepare_flows(TASKS)
             every = pools(found, turnout, directory)
             chosen = [each for each in every if not names or each.name in names]
-            measurement = Measurement(found, directory, messages, seconds)
+            measurement = Measurement(directory, messages, seconds)
             results = await rounds.measure_all(chosen, measurement.measure, times, console)
     rounds.show(console, COLUMNS, rows(results))
     console.print(about, soft_wrap=True)
