@@ -10,6 +10,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from turnout.router.api import make_app
+from turnout.router.duties import Duties
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.link import Links
@@ -112,6 +113,7 @@ async def serve(
             client,
             operations=operations(registry, client, broker),
             past=past or no_history(registry),
+            duties=Duties({}),
             settings=settings,
         )
     )

@@ -13,6 +13,7 @@ from tests.router.serving import Admin, Broker, no_history, operations
 
 from turnout.router.api import make_app
 from turnout.router.database import open_database
+from turnout.router.duties import Duties
 from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
 from turnout.router.topology import Missing
@@ -377,6 +378,7 @@ async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path, redis: Redi
                 redis,
                 operations=operations(registry, redis, Broker(registry)),
                 past=no_history(registry),
+                duties=Duties({}),
                 settings=RouterSettings(),
             )
         )

@@ -10,6 +10,7 @@ from tests.support.waiting import eventually
 from turnout.router import lease as module
 from turnout.router import models
 from turnout.router.database import Database, open_database
+from turnout.router.duties import Duties
 from turnout.router.leader import lead
 from turnout.router.lease import Lease, LeaseLost
 from turnout.router.registry import Registry
@@ -107,7 +108,7 @@ async def test_work_runs_in_the_active_router_alone_and_moves_to_the_next(
             finally:
                 running.remove(name)
 
-        return asyncio.create_task(lead(lease, stops[name], [work]))
+        return asyncio.create_task(lead(lease, stops[name], Duties({"work": work})))
 
     first = router("first", Lease(database))
     await eventually(lambda: running == {"first"}, 5, "the first one works")

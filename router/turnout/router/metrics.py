@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from turnout.router.database import Database, DatabaseUnavailable
 from turnout.router.depth import Depth
+from turnout.router.duties import Duties
 from turnout.router.history.models import StreamOffset
 from turnout.router.lease import Lease
 from turnout.router.letters.dead import KEPT
@@ -20,7 +21,7 @@ from turnout.router.monitor import loads
 from turnout.router.registry import Registry
 from turnout.shared import log, names
 from turnout.shared.errors import BrokerError
-from turnout.shared.metrics import Values, gauge, one
+from turnout.shared.metrics import Values, counter, gauge, one
 
 logger = log.get(__name__)
 
@@ -30,6 +31,7 @@ class Metrics:
 
     Args:
         lease: which router is active.
+        duties: what that one does.
         database: how far the history is.
         registry: which flows there are.
         client: the cache, where the load of flows is.
@@ -37,9 +39,17 @@ class Metrics:
     """
 
     def __init__(
-        self, lease: Lease, database: Database, registry: Registry, client: Redis, depth: Depth
+        self,
+        lease: Lease,
+        duties: Duties,
+        *,
+        database: Database,
+        registry: Registry,
+        client: Redis,
+        depth: Depth,
     ) -> None:
         self._lease = lease
+        self._duties = duties
         self._database = database
         self._registry = registry
         self._client = client
@@ -50,12 +60,31 @@ class Metrics:
         found = [one("active", "1 in the active router, 0 on standby.", float(self._lease.held))]
         if not self._lease.held:
             return found
+        found += self._of_duties()
         for part in (self._flows, self._streams, self._parked):
             try:
                 found += await part()
             except (BrokerError, DatabaseUnavailable) as error:
                 logger.warning("some metrics are not known", reason=str(error))
         return found
+
+    def _of_duties(self) -> list[Metric]:
+        label = ("duty",)
+        failing = self._duties.failing
+        return [
+            counter(
+                "duty_failures",
+                "How often a duty of the router ended with an error that it did not expect.",
+                label,
+                {(name,): count for name, count in self._duties.failures.items()},
+            ),
+            gauge(
+                "duty_failing",
+                "1 for a duty that failed within the last minute.",
+                label,
+                {(name,): float(name in failing) for name in self._duties.failures},
+            ),
+        ]
 
     async def _flows(self) -> list[Metric]:
         flows = await self._registry.list_flows()

@@ -6,8 +6,8 @@ from redis.asyncio import Redis
 
 from turnout.router.database import Database
 from turnout.router.depth import Depth
+from turnout.router.duties import Duty
 from turnout.router.history.archive import Archive
-from turnout.router.leader import Work
 from turnout.router.letters import intake
 from turnout.router.letters.dead import DeadLetters
 from turnout.router.letters.unrouted import Bindings, UnroutedEvents
@@ -54,15 +54,15 @@ class Operations:
         await self._publisher.start()
 
     @property
-    def work(self) -> list[Work]:
+    def duties(self) -> dict[str, Duty]:
         """What the active router does all the time."""
-        return [
-            self._replies.run,
-            partial(intake.run, self._links, names.DEAD, self.dead.keep),
-            partial(intake.run, self._links, names.UNROUTED, self.unrouted.keep),
-            self.unrouted.run,
-            self.replays.run,
-        ]
+        return {
+            "replies": self._replies.run,
+            "dead letters": partial(intake.run, self._links, names.DEAD, self.dead.keep),
+            "unrouted events": partial(intake.run, self._links, names.UNROUTED, self.unrouted.keep),
+            "routing again": self.unrouted.run,
+            "replays": self.replays.run,
+        }
 
     async def close(self) -> None:
         """Close the connections."""

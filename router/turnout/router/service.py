@@ -11,6 +11,7 @@ from turnout.router.audit import AuditRetention
 from turnout.router.control import Control
 from turnout.router.database import open_database
 from turnout.router.depth import Depth
+from turnout.router.duties import Duties
 from turnout.router.history.archive import Archive
 from turnout.router.history.lookup import History
 from turnout.router.history.recorder import Recorder
@@ -69,27 +70,43 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         await operations.start()
         links = Links(settings.amqp_urls, "turnout-router reads")
         past = History(database, Archive(links))
+        duties = Duties(
+            {
+                "broker": control.watch_broker,
+                "cache": control.watch_cache,
+                "monitor": Monitor(client, registry, broker).run,
+                "recorder": Recorder(database, links).run,
+                "idempotency keys": Sweep(registry).run,
+                "retention": Retention(
+                    database,
+                    max_age=timedelta(days=settings.history_max_days),
+                    max_bytes=settings.history_max_bytes,
+                ).run,
+                "audit retention": AuditRetention(
+                    registry, timedelta(days=settings.audit_max_days)
+                ).run,
+                **operations.duties,
+                **({"workers": control.watch_workers} if settings.auto_register else {}),
+            }
+        )
         app = api.make_app(
-            registry, control, client, past=past, operations=operations, settings=settings
+            registry,
+            control,
+            client,
+            past=past,
+            operations=operations,
+            duties=duties,
+            settings=settings,
         )
         runner = web.AppRunner(app, access_log=None, max_line_size=_MAX_LINE)
-        told = Metrics(lease, database, registry, client, Depth(links))
-        # What only the active router does; see turnout.router.leader.
-        work = [
-            control.watch_broker,
-            control.watch_cache,
-            Monitor(client, registry, broker).run,
-            Recorder(database, links).run,
-            Sweep(registry).run,
-            Retention(
-                database,
-                max_age=timedelta(days=settings.history_max_days),
-                max_bytes=settings.history_max_bytes,
-            ).run,
-            AuditRetention(registry, timedelta(days=settings.audit_max_days)).run,
-            *operations.work,
-            *([control.watch_workers] if settings.auto_register else []),
-        ]
+        told = Metrics(
+            lease,
+            duties,
+            database=database,
+            registry=registry,
+            client=client,
+            depth=Depth(links),
+        )
         await runner.setup()
         try:
             site = web.TCPSite(
@@ -98,7 +115,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
             await site.start()
             logger.info("router serves the admin API", address=site.name)
             async with metrics.serving(settings, told.read):
-                await lead(lease, stop, work)
+                await lead(lease, stop, duties)
             logger.info("router stops")
         except OSError as error:
             raise AddressTaken(

@@ -35,6 +35,7 @@ from turnout.router.api.auth import OPEN, require_token
 from turnout.router.api.control import (
     CACHE,
     CONTROL,
+    DUTIES,
     HISTORY,
     OPERATIONS,
     OVERLAPS,
@@ -49,6 +50,7 @@ from turnout.router.api.problem import problems
 from turnout.router.api.routes import Endpoint
 from turnout.router.api.serve import serve
 from turnout.router.api.standby import require_active
+from turnout.router.duties import Duties
 from turnout.router.history.lookup import History
 from turnout.router.operations import Operations
 from turnout.router.overlaps import Overlaps
@@ -76,6 +78,7 @@ def make_app(
     *,
     past: History,
     operations: Operations,
+    duties: Duties,
     settings: RouterSettings,
 ) -> web.Application:
     """Build the admin API.
@@ -86,6 +89,7 @@ def make_app(
         client: the cache, where ingress counts calls.
         past: what happened to calls.
         operations: acts on runs.
+        duties: what the active router does all the time.
         settings: where the public URL comes from.
     """
     app = web.Application(middlewares=[problems, require_active, require_token])
@@ -96,6 +100,7 @@ def make_app(
     app[REFUSALS] = Refusals(client)
     app[HISTORY] = past
     app[OPERATIONS] = operations
+    app[DUTIES] = duties
     app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
     app[OPEN] = frozenset(each.path for each in ENDPOINTS if each.role is None)

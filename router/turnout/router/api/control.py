@@ -6,6 +6,7 @@ from typing import Protocol
 from aiohttp import web
 from redis.asyncio import Redis
 
+from turnout.router.duties import Duties
 from turnout.router.history.lookup import History
 from turnout.router.operations import Operations
 from turnout.router.overlaps import Overlaps
@@ -61,6 +62,7 @@ OVERLAPS = web.AppKey("overlaps", Overlaps)
 REFUSALS = web.AppKey("refusals", Refusals)
 HISTORY = web.AppKey("history", History)
 CACHE = web.AppKey("cache", Redis)
+DUTIES = web.AppKey("duties", Duties)
 OPERATIONS = web.AppKey("operations", Operations)
 PUBLIC_URL = web.AppKey("public_url", str)
 

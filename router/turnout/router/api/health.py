@@ -2,7 +2,7 @@
 
 from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
-from turnout.router.api.control import CONTROL, REGISTRY
+from turnout.router.api.control import CONTROL, DUTIES, REGISTRY
 from turnout.router.api.problem import Problem
 from turnout.router.api.routes import Routes
 
@@ -15,6 +15,13 @@ class Health(Answer):
     status: str = "ok"
 
 
+class Readiness(Health):
+    """A good answer, with what is not so good: see the router's log."""
+
+    failing: list[str]
+    """Duties that failed within the last minute, and are begun again and again."""
+
+
 @routes.get("/healthz", role=None)
 async def alive(call: Call) -> Health:
     """Answer as long as the process does."""
@@ -22,7 +29,7 @@ async def alive(call: Call) -> Health:
 
 
 @routes.get("/readyz", role=None, refuses=(503,))
-async def ready(call: Call) -> Health:
+async def ready(call: Call) -> Readiness:
     """Answer 200 when the database answers and broker and cache have followed the registry once."""
     await call.app[REGISTRY].ping()
     if not call.app[CONTROL].settled:
@@ -32,4 +39,4 @@ async def ready(call: Call) -> Health:
             "broker and cache do not follow the registry yet",
             headers={"Retry-After": "1"},
         )
-    return Health()
+    return Readiness(failing=call.app[DUTIES].failing)

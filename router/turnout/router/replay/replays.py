@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from turnout.router.database import Database
 from turnout.router.depth import Depth
 from turnout.router.history.archive import Archive
+from turnout.router.lease import LeaseLost
 from turnout.router.letters.dead import Wanted
 from turnout.router.registry import Actor, Page, Slice, WrongState, changing
 from turnout.router.replay import plan, store
@@ -240,8 +241,13 @@ class Replays:
         try:
             await plan.write(self._database, self._archive, replay_id, wanted)
             planned = await self._store.change(replay_id, [store.PLANNING], state=store.PLANNED)
-        except TEMPORARY as error:
-            logger.warning("a replay cannot be planned", replay=replay_id, reason=str(error))
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if isinstance(error, TEMPORARY):
+                logger.warning("a replay cannot be planned", replay=replay_id, reason=str(error))
+            else:
+                logger.exception("a replay cannot be planned", replay=replay_id)
             with contextlib.suppress(*TEMPORARY):
                 await self._store.change(
                     replay_id,
@@ -287,10 +293,15 @@ class Replays:
                     replay_id, [store.RUNNING], state=store.DONE, ended_at=store.now()
                 )
             await self._store.forget_items(replay_id)
-        except TEMPORARY as error:
-            logger.warning("a replay waits", replay=replay_id, reason=str(error))
+        except LeaseLost:
+            raise
+        except Exception as error:  # which is no reason to end other replays
+            if isinstance(error, TEMPORARY):
+                logger.warning("a replay waits", replay=replay_id, reason=str(error))
+            else:
+                logger.exception("a replay failed, and is tried again", replay=replay_id)
             if (known := self._under_way.get(replay_id)) is not None:
-                known.trouble = str(error)
+                known.trouble = str(error) or type(error).__name__
             return False
         logger.info("replay ended", replay=replay_id, position=runner.position)
         return True
