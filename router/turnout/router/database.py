@@ -32,6 +32,9 @@ _POSTGRESQL = "postgresql+asyncpg"
 
 #: Seconds that a writer of SQLite waits for another one.
 _BUSY_TIMEOUT = 5
+#: Of each connection to SQLite: KiB of pages that it remembers, and pages of 4 KiB in the log ahead
+#: until they go into the file: one that is written again and again goes there once.
+_PRAGMAS = ("journal_mode=WAL", "cache_size=-16384", "wal_autocheckpoint=4096")
 #: Seconds until PostgreSQL has to accept a connection, and to answer a statement.
 _CONNECT_TIMEOUT = 5
 _STATEMENT_TIMEOUT = 10
@@ -42,6 +45,7 @@ _NOT_NOW = ("08", "53", "57")
 _MIGRATION_LOCK = 0x7475726E6F7574
 _CHANGE_LOCK = _MIGRATION_LOCK + 1
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
+_COMMIT_LATER = text("SET LOCAL synchronous_commit = off")
 
 #: Seconds after which PostgreSQL ends the transaction of a process that does nothing: one that is
 #: stopped must not keep another router from taking over.
@@ -121,12 +125,17 @@ class Database:
             self._readers = engine
             # A transaction that reads first and writes then would fail at once, without waiting,
             # when somebody else has written in between.
-            self._writers = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            self._writers = engine.execution_options(
+                sqlite_begin=("PRAGMA synchronous=FULL", "BEGIN IMMEDIATE")
+            )
+            self._later = engine.execution_options(
+                sqlite_begin=("PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE")
+            )
         else:
             self._readers = engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            self._writers = engine
+            self._writers = self._later = engine
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -140,20 +149,26 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def writing(self, *, fenced: bool = True) -> AsyncIterator[AsyncConnection]:
+    async def writing(
+        self, *, fenced: bool = True, durable: bool = True
+    ) -> AsyncIterator[AsyncConnection]:
         """Write in one transaction, committed when the context ends without an error.
 
         A change of the registry moves its revision in the same transaction.
 
         Args:
             fenced: whether the fence, if there is one, is asked first.
+            durable: whether it has to be on the disk by then. If not, a power cut may undo the
+                whole transaction: for what can be written again from elsewhere.
 
         Raises:
             DatabaseUnavailable: the database does not answer; nothing was written, or it is not
                 known whether all was.
         """
         with _unavailability():
-            async with self._writers.begin() as connection:
+            async with (self._writers if durable else self._later).begin() as connection:
+                if not durable and self._url.drivername == _POSTGRESQL:
+                    await connection.execute(_COMMIT_LATER)
                 if fenced and self.fence is not None:
                     await self.fence(connection)
                 connection.info.update({_CHANGED: False, _TOUCHED: None})
@@ -216,7 +231,7 @@ class Database:
         try:
             with _unavailability():
                 async with engine.execution_options(
-                    sqlite_begin="BEGIN IMMEDIATE"
+                    sqlite_begin=("BEGIN IMMEDIATE",)
                 ).begin() as connection:
                     if self._url.drivername == _POSTGRESQL:
                         await connection.execute(_LOCK, {"lock": _MIGRATION_LOCK})
@@ -291,13 +306,14 @@ def _prepare_sqlite(engine: AsyncEngine, *, foreign_keys: bool) -> None:
         # The driver would start transactions on its own, and too late; see _begin.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+        for pragma in (*_PRAGMAS, f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
+            cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+        for statement in connection.get_execution_options().get("sqlite_begin", ("BEGIN",)):
+            connection.exec_driver_sql(statement)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class Outcome(NamedTuple):
 
 
 _PACKER = msgpack.Packer()
+_LOGS = Outcome._fields.index("logs")
 
 
 def pack(each: Outcome) -> bytes:
@@ -97,5 +98,6 @@ def decode(data: bytes) -> list[Outcome]:
 
 
 def _read(row: list[Any]) -> Outcome:
-    each = Outcome(*row)
-    return each._replace(logs=tuple(each.logs))
+    if len(row) > _LOGS:
+        row[_LOGS] = tuple(row[_LOGS])
+    return Outcome(*row)

@@ -66,7 +66,9 @@ async def test_of_what_is_too_large_the_oldest_goes(database: Database) -> None:
     await record(database, [archived(0, events)], [told([history.ended(each) for each in events])])
 
     async with database.writing() as connection:
-        await connection.execute(sa.text("ANALYZE"))  # else PostgreSQL counts them some time later
+        if connection.dialect.name == "postgresql":  # else it counts them some time later
+            await connection.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    async with database.reading() as connection:
         size = await module._size(connection)
     assert 1_000_000 < size < 4_000_000
     retention = Retention(database, max_age=_AGES, max_bytes=size * 2 // 3)

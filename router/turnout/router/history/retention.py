@@ -75,7 +75,7 @@ class Retention:
                 run_ids = await _oldest(connection, after, None if too_large else cut)
             if not run_ids:
                 return deleted
-            async with self._database.writing() as connection:
+            async with self._database.writing(durable=False) as connection:
                 await _delete(connection, run_ids)
             deleted, after = deleted + len(run_ids), run_ids[-1]
             await asyncio.sleep(time.monotonic() - began)

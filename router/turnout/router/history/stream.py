@@ -12,6 +12,8 @@ from turnout.shared.errors import BrokerError, LinkClosed
 
 #: Messages that are under way; the broker sends whole chunks, so it may be more.
 _PREFETCH = 100
+#: How many come before the broker is asked for as many more.
+_ASKING = 50
 
 #: Bytes that wait here before the broker is asked for no more.
 _MOST_WAITING = 8 * 1024 * 1024
@@ -42,6 +44,7 @@ class StreamReader(Channel):
         self._on_arrival = on_arrival
         self._waiting: list[Message] = []
         self._bytes = 0
+        self._newest_tag = 0
         self._unacknowledged = 0
         self._arrived = asyncio.Event()
         self._reason: BrokerError | None = None
@@ -87,9 +90,7 @@ class StreamReader(Channel):
         taken, self._waiting, self._bytes = self._waiting, [], 0
         if self._reason is None:
             self._arrived.clear()
-            if self._unacknowledged:
-                self.ack(self._unacknowledged, multiple=True)
-                self._unacknowledged = 0
+            self._ask()
         return taken
 
     async def close(self) -> None:
@@ -102,20 +103,17 @@ class StreamReader(Channel):
         await super().close()
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Keep a message, and ask for another one while there is room.
-
-        A stream forgets nothing when it is acknowledged: that only asks for more.
-        """
+        """Keep a message, and ask for more while there is room."""
         if self._reason is not None:  # to acknowledge on a channel that is closed is an error
             return
         begin = delivery.properties.rindex(_OFFSET) + len(_OFFSET)
         offset = int.from_bytes(delivery.properties[begin : begin + 8], signed=True)
         self._waiting.append(Message(offset, delivery.body))
         self._bytes += len(delivery.body)
-        if self._bytes < _MOST_WAITING and not self._unacknowledged:
-            self.ack(delivery.tag)
-        else:
-            self._unacknowledged = delivery.tag
+        self._newest_tag = delivery.tag
+        self._unacknowledged += 1
+        if self._unacknowledged >= _ASKING and self._bytes < _MOST_WAITING:
+            self._ask()
         self._arrived.set()
         self._on_arrival()
 
@@ -126,6 +124,12 @@ class StreamReader(Channel):
     def on_closed(self, reason: BrokerError) -> None:
         """Note that the channel is gone."""
         self._end(reason)
+
+    def _ask(self) -> None:
+        """Ask for more: a stream forgets nothing when it is acknowledged."""
+        if self._unacknowledged:
+            self.ack(self._newest_tag, multiple=True)
+            self._unacknowledged = 0
 
     def _end(self, reason: BrokerError) -> None:
         self._reason = self._reason or reason
