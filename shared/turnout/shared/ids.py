@@ -56,7 +56,15 @@ def derived(prefix: str, milliseconds: int, number: int, text: str) -> str:
         text: which of all things it identifies.
     """
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) >> 6  # 42 bits
-    bits = number << 42 | digest
+    return _of_bits(prefix, milliseconds, number << 42 | digest)
+
+
+def derived_range(prefix: str, milliseconds: int, count: int) -> tuple[str, str]:
+    """Return the least and the greatest identifier that `derived` makes of so many numbers."""
+    return _of_bits(prefix, milliseconds, 0), _of_bits(prefix, milliseconds, (count << 42) - 1)
+
+
+def _of_bits(prefix: str, milliseconds: int, bits: int) -> str:
     return f"{prefix}_{milliseconds:012x}7{bits >> 62:03x}{_VARIANT | bits & (1 << 62) - 1:016x}"
 
 

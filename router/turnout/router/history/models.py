@@ -15,6 +15,7 @@ from turnout.router.models import APART, Base
 
 _NOT_SUCCEEDED = text("state <> 'succeeded'")
 _IS_REPLAY = text("replay IS NOT NULL")
+_HAS_ERROR = text("error_type IS NOT NULL")
 
 
 class Event(Base):
@@ -54,6 +55,13 @@ class Run(Base):
             "id",
             sqlite_where=_NOT_SUCCEEDED,
             postgresql_where=_NOT_SUCCEEDED,
+        ),
+        Index(
+            "ix_runs_error_type_id",
+            "error_type",
+            "id",
+            sqlite_where=_HAS_ERROR,
+            postgresql_where=_HAS_ERROR,
         ),
         Index("ix_runs_event_id", "event_id", sqlite_where=_IS_REPLAY, postgresql_where=_IS_REPLAY),
         Index(

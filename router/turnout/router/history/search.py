@@ -13,8 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.history import states
 from turnout.router.history.models import Event, Run
+from turnout.router.replay.models import Replay
 from turnout.shared import ids
 from turnout.shared.envelope import Envelope
+
+#: Runs of a replay that are more than one steps over one by one.
+_MANY = 1000
 
 #: A row as it comes from the database, its columns by name.
 Record = sa.Row[*tuple[Any, ...]]
@@ -67,11 +71,14 @@ class Filter:
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return the conditions as SQL."""
-        found = []
+        found: list[sa.ColumnElement[bool]] = []
+        # Of two indexes that of the error is the best, then that of the state, where it is not the
+        # one that nearly all runs are in; an expression hides the others.
+        by_error = self.error_type is not None
+        by_state = self.state not in {None, states.SUCCEEDED} and not by_error
         if self.state is not None:
-            found.append(Run.state == self.state)
-        rare = self.state is not None and self.state != states.SUCCEEDED
-        if rare:
+            found.append((Run.state + "" if by_error else Run.state) == self.state)
+        if by_state:
             # Word for word what the index of these states says, so that SQLite uses it.
             found.append(Run.state != sa.literal(states.SUCCEEDED, literal_execute=True))
         if self.groups is not None:
@@ -83,13 +90,9 @@ class Filter:
             (Run.key_id, self.key_id),
         ):
             if value is not None:
-                # Of two indexes the one of the state is better; an expression hides the other one.
-                found.append((column + "" if rare else column) == value)
+                found.append((column + "" if by_error or by_state else column) == value)
         if self.error_type is not None:
-            name = self.error_type
-            found.append(
-                sa.or_(Run.error_type == name, Run.error_type.endswith(f".{name}", autoescape=True))
-            )
+            found.append(_is_error(self.error_type))
         if self.since is not None:
             found.append(Run.id >= id_at(self.since))
         if self.until is not None:
@@ -110,16 +113,71 @@ async def newest(
         before: the id of a run: only older ones than that.
         limit: how many at most.
     """
-    query = _LISTED.where(*wanted.conditions()).order_by(Run.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Run.id < before)
+    found: list[str] = []
+    for part in await _parts(connection, wanted):
+        query = sa.select(Run.id).where(*wanted.conditions(), *part).order_by(Run.id.desc())
+        if before is not None:
+            query = query.where(Run.id < before)
+        found += await connection.scalars(query.limit(limit - len(found)))
+        if len(found) == limit:
+            break
+    query = _LISTED.where(Run.id.in_(found)).order_by(Run.id.desc())
     return [*await connection.execute(query)]
+
+
+async def _parts(
+    connection: AsyncConnection, wanted: Filter
+) -> list[tuple[sa.ColumnElement[bool], ...]]:
+    """Divide what is looked through, newest first, so that events are not sought among replays.
+
+    The runs of one replay are in a row: their ids begin with the moment at which it was started. A
+    hundred thousand of them would have to be read to find the one event that came then.
+    """
+    if wanted.replays is not False:
+        return [()]
+    large = (
+        sa.select(Replay.started_at, Replay.position)
+        .where(Replay.position > _MANY)
+        .order_by(Replay.started_at.desc())
+    )
+    parts: list[tuple[sa.ColumnElement[bool], ...]] = []
+    above: tuple[sa.ColumnElement[bool], ...] = ()
+    for started_at, count in await connection.execute(large):
+        first, last = ids.derived_range(ids.RUN, started_at // 1_000_000, count)
+        parts += [(*above, Run.id > last), (Run.id.in_(_first_runs(first, last)),)]
+        above = (Run.id < first,)
+    return [*parts, above]
+
+
+def _first_runs(first: str, last: str) -> sa.Select[Any]:
+    """Select the ids of first runs between two, by those of their events."""
+    begin, end = (ids.same_uuid(each, ids.EVENT) for each in (first, last))
+    run_id = sa.literal(f"{ids.RUN}_") + sa.func.substr(Event.id, len(ids.EVENT) + 2)
+    return sa.select(run_id).where(Event.id.between(begin, end))
 
 
 async def of_ids(connection: AsyncConnection, run_ids: list[str], wanted: Filter) -> list[Record]:
     """Return those of some runs that are wanted."""
     query = _LISTED.where(Run.id.in_(run_ids), *wanted.conditions())
     return [*await connection.execute(query)]
+
+
+def _errors() -> sa.CTE:
+    """Return all names of exceptions that there are, each found by one step in their index."""
+    lowest = sa.select(sa.func.min(Run.error_type).label("name"))
+    names = lowest.where(Run.error_type.is_not(None)).cte("errors", recursive=True)
+    following = lowest.where(Run.error_type > names.c.name).scalar_subquery()
+    return names.union_all(sa.select(following).where(names.c.name.is_not(None)))
+
+
+def _is_error(name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a run failed with an exception, with its module or without."""
+    errors = _errors().c.name
+    return Run.error_type.in_(
+        sa.select(errors).where(
+            sa.or_(errors == name, errors.endswith(f".{name}", autoescape=True))
+        )
+    )
 
 
 def runs_of(event_id: str) -> sa.ColumnElement[bool]:
