@@ -130,6 +130,7 @@ class System:
         settings: TURNOUT_* variables of all processes.
 
     Attributes:
+        database_url: the address of the registry and the history.
         effects: the directory in which the flows of tests leave what they did.
         secrets: what must never be in a log, by a name that can be shown.
     """
@@ -162,7 +163,7 @@ class System:
             "TURNOUT_LOG_LEVEL": "debug",
             **settings,
         }
-        self._database_url = settings.get(
+        self.database_url = settings.get(
             "TURNOUT_DATABASE_URL", f"sqlite+aiosqlite:///{directory / 'turnout.db'}"
         )
         self._management_url = broker.management_url
@@ -413,7 +414,7 @@ class System:
                 "TURNOUT_ADMIN_PORT": str(port),
                 "TURNOUT_ADMIN_TOKEN": self._token,
                 "TURNOUT_MANAGEMENT_URL": self._management_url,
-                "TURNOUT_DATABASE_URL": self._database_url,
+                "TURNOUT_DATABASE_URL": self.database_url,
                 "TURNOUT_AUTO_REGISTER": "true",
                 **settings,
             },

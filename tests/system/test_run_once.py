@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.support.system import System, Trigger
+from tests.support.system import PATIENCE, Key, System, Trigger
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,34 @@ async def test_a_run_once_is_in_the_archive_as_a_test(system: System, trigger: T
         event = await archive.event(once["event_id"])
     assert event.kind == "once"
     assert event.run_id == once["run_id"]
+
+
+async def test_a_run_once_takes_the_call_of_a_past_event(
+    system: System, key: Key, trigger: Trigger, failing: Trigger
+) -> None:
+    headers = {"Content-Type": "text/plain", "X-Order": "17"}
+    sent = await system.call(
+        f"{trigger.path}/deals?new=1", key, data=b"as it came", headers=headers
+    )
+    first = await system.seen(sent.event_id)
+
+    async def recorded() -> bool:
+        found = await system.admin("GET", "events", status=200)
+        return any(each["id"] == sent.event_id for each in found["items"])
+
+    await eventually(recorded, PATIENCE, "it is in the history")
+    once = await run_once(system, trigger, event=sent.event_id)
+    again = await system.seen(once["event_id"])
+    for name in ("method", "path", "query", "headers", "body"):
+        assert again[name] == first[name], name
+    assert (await run_once(system, failing, event=sent.event_id))["attempt"]["state"] == "dead"
+
+    both = await run_once(system, trigger, event=sent.event_id, body="x", status=422)
+    assert "either an event" in both["errors"][0]["message"]
+    await run_once(system, trigger, event=f"evt_{'0' * 32}", status=404)
+    erasing = {"reason": "asked by letter"}
+    await system.admin("POST", f"events/{sent.event_id}/erase", erasing, status=200)
+    await run_once(system, trigger, event=sent.event_id, status=410)
 
 
 async def test_a_run_once_that_fails_comes_back_with_its_traceback_and_is_not_tried_again(

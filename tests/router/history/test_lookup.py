@@ -182,14 +182,20 @@ async def test_payloads_are_searched_by_header_json_and_text(past: Admin, writer
         "json=order.id=A-18": [18],
         "json=order.id=A-18&text=nothing": [],
         "text=A-499": [499],
-        f"text=A-1&limit=5&flow={events[1].group}/{events[1].flow}": [1, 13, 109, 121, 133],
+        f"text=A-1&limit=5&flow={events[1].group}/{events[1].flow}": [193, 181, 169, 157, 145],
     }.items():
         lines = await searched(past, query)
         found = [each["id"] for line in lines for each in line["found"]]
         assert found == [events[number].event_id for number in expected], query
     assert lines[-1]["scanned"] <= 500
-    (last,) = await searched(past, "text=not%20there")
+    *_, last = await searched(past, "text=not%20there")
     assert (last["scanned"], last["share"]) == (500, 1.0)
+    middle = history.moment(events[250].received_at).isoformat().replace("+00:00", "Z")
+    for query in (f"from={middle}", f"to={middle}"):
+        lines = await searched(past, f"json=number=41&{query}")
+        found = [each["id"] for line in lines for each in line["found"]]
+        assert found == ([events[41].event_id] if "to=" in query else []), query
+    assert await searched(past, "text=A&from=2199-01-01T00:00:00Z") == []
 
 
 @pytest.mark.both_databases

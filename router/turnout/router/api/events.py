@@ -208,7 +208,7 @@ async def list_all(call: Call, query: NewestQuery) -> Listing[EventItem]:
 
 @routes.get("/events/search", filtered=True, refuses=(404,))
 async def search(call: Call, query: SearchQuery) -> Lines[ScanAnswer]:
-    """Look through payloads, the oldest first, and tell in lines what is found and how far it is.
+    """Look through payloads, newest first, and tell in lines what is found and how far it is.
 
     Close the connection to give up.
     """
@@ -233,7 +233,7 @@ async def show(call: Call, event_id: EventId) -> StoryAnswer:
 @routes.get("/events/{event_id}/payload", refuses=(410,))
 async def payload(call: Call, event_id: EventId) -> PayloadAnswer:
     """Show what came with a call, but its body."""
-    envelope = await _payload(call, event_id)
+    envelope = await payload_of(call, event_id)
     return PayloadAnswer(
         event_id=envelope.event_id,
         method=envelope.method,
@@ -248,10 +248,10 @@ async def payload(call: Call, event_id: EventId) -> PayloadAnswer:
 @routes.get("/events/{event_id}/body", refuses=(410,))
 async def body(call: Call, event_id: EventId) -> Bytes:
     """Return the bytes of a call's body, as they came."""
-    return Bytes((await _payload(call, event_id)).body)
+    return Bytes((await payload_of(call, event_id)).body)
 
 
-@routes.post("/events/{event_id}/erase", status=200, refuses=())
+@routes.post("/events/{event_id}/erase", status=200)
 async def erase(call: Call, event_id: EventId, body: Erase) -> StoryAnswer:
     """Erase the payload and metadata of an event."""
     await call.app[HISTORY].erase(event_id, body.reason, call.actor)
@@ -276,7 +276,13 @@ async def tell(call: Call, event_id: str) -> StoryAnswer:
     )
 
 
-async def _payload(call: Call, event_id: str) -> Envelope:
+async def payload_of(call: Call, event_id: str) -> Envelope:
+    """Return an event as it came.
+
+    Raises:
+        NotFound: there is no such event.
+        Problem: it is erased, or the archive has dropped it.
+    """
     try:
         return await call.app[HISTORY].payload(event_id)
     except PayloadGone as error:

@@ -5,17 +5,20 @@ import binascii
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from turnout.router import run_once
 from turnout.router.api.body import Answer, Header, Reason
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
-from turnout.router.api.params import TriggerId
+from turnout.router.api.events import payload_of
+from turnout.router.api.params import UUID, TriggerId
 from turnout.router.api.problem import Problem
 from turnout.router.api.routes import LARGEST_PAYLOAD, Routes
-from turnout.router.registry import Invalid, Method
+from turnout.router.registry import Invalid, Method, NotFound, Trigger
 from turnout.router.run_once import NotReady, Once, Readiness
+from turnout.shared import ids
 from turnout.shared.outcome import Outcome
 
 routes = Routes()
@@ -34,7 +37,15 @@ class NewOnce(Reason):
     body: str = ""
     encoding: Literal["text", "base64"] = "text"
     """Of `body`."""
+    event: Annotated[str, StringConstraints(pattern=f"^{ids.EVENT}_{UUID}$")] | None = None
+    """The id of a past event of the same group, whose call is taken instead of the above."""
     timeout: Annotated[float, Field(gt=0, le=_LONGEST)] = TIMEOUT
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.event is not None and self.model_fields_set & {"method", "headers", "body"}:
+            raise PydanticCustomError("one", "either an event, or a method, headers and body")
+        return self
 
 
 class ReadinessAnswer(Answer):
@@ -111,22 +122,38 @@ async def ready(call: Call, trigger_id: TriggerId) -> ReadinessAnswer:
     return ReadinessAnswer.of(await call.app[OPERATIONS].once.readiness(trigger))
 
 
-@routes.post("/triggers/{trigger_id}/run-once", status=200, max_body=LARGEST_PAYLOAD)
+@routes.post(
+    "/triggers/{trigger_id}/run-once", status=200, max_body=LARGEST_PAYLOAD, refuses=(409, 410)
+)
 async def run(call: Call, trigger_id: TriggerId, body: NewOnce) -> OnceAnswer:
     """Run the flow of a trigger once, and wait for its end."""
     trigger = await call.registry.trigger(trigger_id)
-    content = _bytes(body)
+    test = await _of_event(call, trigger, body.event) if body.event else _given(trigger, body)
     most = trigger.effective_limits.max_body_bytes
-    if most is not None and len(content) > most:
+    if most is not None and len(test.body) > most:
         raise Invalid("body", f"ingress takes {most} bytes at most through this trigger")
-    test = run_once.Call(
-        method=body.method or trigger.methods[0], headers=body.headers, body=content
-    )
     try:
         once = await call.app[OPERATIONS].once.run(trigger, test, body.timeout, call.actor)
     except NotReady as error:
         raise Problem(409, "not_ready", str(error)) from None
     return OnceAnswer.of(once)
+
+
+async def _of_event(call: Call, trigger: Trigger, event_id: str) -> run_once.Call:
+    """Return the call that a past event was.
+
+    Raises:
+        NotFound: there is no such event in the trigger's group.
+        Problem: its payload is gone.
+    """
+    event = await payload_of(call, event_id)
+    if event.group != trigger.group:
+        raise NotFound("event", event_id)
+    return run_once.Call(event.method, event.headers, event.body, event.path, event.query)
+
+
+def _given(trigger: Trigger, body: NewOnce) -> run_once.Call:
+    return run_once.Call(body.method or trigger.methods[0], body.headers, _bytes(body))
 
 
 def _bytes(body: NewOnce) -> bytes:

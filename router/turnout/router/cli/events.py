@@ -61,7 +61,7 @@ def list_(
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
-    """List events, the newest first; by payload, the oldest first."""
+    """List events, newest first."""
     query: dict[str, Any] = {
         "group": group,
         "flow": flow,
@@ -76,7 +76,7 @@ def list_(
     payload = {"header": header, "json": json_path, "text": text}
     if any(payload.values()):
         if cursor is not None:
-            raise typer.BadParameter("begin later with --from", param_hint="--cursor")
+            raise typer.BadParameter("end earlier with --to", param_hint="--cursor")
         found = {"items": _search({**query, **payload})}
     else:
         found = client.find().get("events", **query, cursor=cursor)

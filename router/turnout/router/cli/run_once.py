@@ -34,29 +34,26 @@ def run_once(
     method: Annotated[
         str | None, typer.Option(help="Of HTTP; without: the first that the trigger allows.")
     ] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Take method, path, headers and body of this event."),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait.")] = 30.0,
     json: Json = False,
 ) -> None:
     """Run a flow once, as a test over the real route, and show what comes of it."""
+    if event is not None and (body or header or method):
+        raise typer.BadParameter("an event brings its own call", param_hint="--event")
     api = client.find()
     found = api.get("triggers", trigger)
-    content = _read(body)
-    headers = [_header(each) for each in header or []]
-    if not any(name.lower() == "content-type" for name, _ in headers) and _is_json(content):
-        headers.append(("Content-Type", "application/json"))
     if not json:
         _show_readiness(found, api.get("triggers", found["id"], "run-once"))
+    call = {"event": event} if event else _call(body, header or [], method)
     once = api.post(
         "triggers",
         found["id"],
         "run-once",
-        body={
-            "method": method.upper() if method else None,
-            "headers": headers,
-            "body": base64.b64encode(content).decode(),
-            "encoding": "base64",
-            "timeout": timeout,
-        },
+        body={**call, "timeout": timeout},
         patience=timeout + _MARGIN,
     )
     if json:
@@ -65,6 +62,19 @@ def run_once(
         _show(once, timeout)
     attempt = once["attempt"]
     raise typer.Exit(0 if attempt and attempt["state"] == "succeeded" else 1)
+
+
+def _call(body: str | None, header: list[str], method: str | None) -> Document:
+    content = _read(body)
+    headers = [_header(each) for each in header]
+    if not any(name.lower() == "content-type" for name, _ in headers) and _is_json(content):
+        headers.append(("Content-Type", "application/json"))
+    return {
+        "method": method.upper() if method else None,
+        "headers": headers,
+        "body": base64.b64encode(content).decode(),
+        "encoding": "base64",
+    }
 
 
 def _read(path: str | None) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -25,6 +26,8 @@ logger = log.get(__name__)
 
 #: Seconds in which the broker begins to deliver what is there.
 _PATIENCE = 5.0
+#: The same at a moment, after which there may be nothing at all.
+_PATIENCE_AT = 1.0
 #: Seconds without a further message that mean: this was the newest.
 _QUIET = 0.1
 #: Blocks that are read over rather than sought for.
@@ -51,6 +54,10 @@ class Bounds(NamedTuple):
 
     first: int
     last: int
+
+    def share(self, end: int) -> float:
+        """Tell which share of it is behind somebody who comes from its end, and is at an offset."""
+        return (self.last - end) / max(1, self.last - self.first + 1)
 
 
 class Archive:
@@ -80,6 +87,16 @@ class Archive:
             while loop.time() < deadline and (messages := await reader.take(timeout)):
                 newest, timeout = messages, _QUIET
         return Bounds(oldest[0].offset, newest[-1].offset)
+
+    async def offset_at(self, moment: datetime) -> int | None:
+        """Return the offset of a block of about a moment, or before; None if none is that new.
+
+        Raises:
+            BrokerError: the broker cannot be reached, or there is no archive.
+        """
+        async with self._reading(moment) as reader:
+            messages = await reader.take(_PATIENCE_AT)
+        return messages[0].offset if messages else None
 
     async def event(self, place: Place) -> Envelope | None:
         """Return one event; None if the archive does not hold it any more.

@@ -52,8 +52,7 @@ class Erased:
 
 async def erase(connection: AsyncConnection, event_id: str, reason: str, at: int) -> None:
     """Erase an event, within a transaction; one that is erased already stays so."""
-    known = await connection.scalar(sa.select(Erasure.event_id).where(Erasure.event_id == event_id))
-    if known is None:
+    if not await erased(connection, [event_id]):
         await connection.execute(
             sa.insert(Erasure).values(event_id=event_id, erased_at=at, reason=reason)
         )
@@ -67,9 +66,9 @@ async def erase(connection: AsyncConnection, event_id: str, reason: str, at: int
     await connection.execute(sa.update(Run).where(Run.id.in_(runs)).values(error=None))
 
 
-async def erased(connection: AsyncConnection, event_ids: Iterable[str]) -> set[str]:
+async def erased(connection: AsyncConnection, event_ids: Iterable[str | None]) -> set[str]:
     """Tell which of some events were erased."""
-    wanted = list(event_ids)
+    wanted = [each for each in event_ids if each is not None]
     found = await connection.scalars(
         sa.select(Erasure.event_id).where(Erasure.event_id.in_(wanted))
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -14,16 +15,23 @@ from turnout.router.history.recorder import Mark, read_marks
 from turnout.router.history.search import Filter, Record
 from turnout.router.history.statistics import Statistics, statistics
 from turnout.router.history.story import Story
-from turnout.router.history.stream import Start
 from turnout.router.history.where import Where
+from turnout.router.letters import dead, unrouted
 from turnout.router.registry import Actor, NotFound, changing
+from turnout.router.replay import store
 from turnout.shared import names
 from turnout.shared.envelope import Envelope
 from turnout.shared.errors import TurnoutError
 
 #: By how much clocks of ingress and broker may differ, and an event wait for its block.
 _SLACK = timedelta(minutes=1)
-_SLACK_NS = int(_SLACK.total_seconds()) * 1_000_000_000
+
+#: Blocks that are read at once, to be told backwards: first few, for the newest to come soon.
+_FIRST_PART = 50
+_MOST_PART = 2000
+#: Messages with which the broker begins at a moment, at most: it begins somewhat before.
+_MOST_CHUNK = 4096
+_NOTHING = Bounds(0, -1)
 
 #: Seconds between two words on how far a scan has come.
 _TELLING = 0.5
@@ -126,44 +134,49 @@ class History:
         return envelope
 
     async def scan(self, wanted: Filter, where: Where, *, limit: int) -> AsyncGenerator[Scanned]:
-        """Look through the archive, from the oldest event that is wanted to the newest.
+        """Look through the archive, from the newest event that is wanted to the oldest.
 
         Ends when so many were found, or there are no more; stop iterating to give up. What the
         recorder has not come to is not found yet.
         """
+        bounds = await self._span(wanted)
+        scanned, told_at = 0, time.monotonic()
+        end, size = bounds.last, _FIRST_PART
+        while end >= bounds.first and limit:
+            begin = max(bounds.first, end - size + 1)
+            # A stream is read forwards: of each part the newest are kept, and told backwards.
+            newest = deque[Record](maxlen=limit)
+            async with aclosing(self._archive.read(begin, end)) as blocks:
+                async for block in blocks:
+                    scanned += len(block)
+                    newest += await self._matching(block, wanted, where)
+                    if time.monotonic() - told_at > _TELLING:
+                        told_at = time.monotonic()
+                        yield Scanned(scanned, bounds.share(end), [])
+                    await asyncio.sleep(0)  # a block may be decoded at once: others have their turn
+            limit -= len(newest)
+            end, size = begin - 1, min(2 * size, _MOST_PART)
+            yield Scanned(scanned, bounds.share(end), [*reversed(newest)])
+
+    async def _span(self, wanted: Filter) -> Bounds:
+        """Return the part of the archive that may hold what is wanted."""
         bounds = await self._archive.bounds()
         if bounds is None:
-            return
-        since, until = wanted.since, wanted.until
-        begin: Start = "first"
-        if since is not None:
-            begin = datetime.fromtimestamp(since / 1e9, UTC) - _SLACK
-        scanned = found = 0
-        first: int | None = None
-        told_at = time.monotonic()
-        async with aclosing(self._archive.read(begin, bounds.last)) as blocks:
-            async for block in blocks:
-                if not block:
-                    continue
-                offset = block[0].place.offset
-                first = offset if first is None else first
-                if until is not None and block[0].envelope.received_at >= until + _SLACK_NS:
-                    return
-                scanned += len(block)
-                matches = await self._matching(block, wanted, where)
-                now = time.monotonic()
-                if matches or now - told_at > _TELLING:
-                    told_at = now
-                    share = (offset - first + 1) / (bounds.last - first + 1)
-                    yield Scanned(scanned, share, matches[: limit - found])
-                found += len(matches)
-                if found >= limit:
-                    return
-                await asyncio.sleep(0)  # a block may be decoded at once: others have their turn
-        yield Scanned(scanned, 1.0, [])
+            return _NOTHING
+        first, last = bounds
+        if wanted.since is not None:
+            found = await self._archive.offset_at(_moment(wanted.since) - _SLACK)
+            if found is None:
+                return _NOTHING
+            first = max(first, found)
+        if wanted.until is not None:
+            found = await self._archive.offset_at(_moment(wanted.until) + _SLACK)
+            if found is not None:
+                last = min(last, found + _MOST_CHUNK)
+        return Bounds(first, last)
 
     async def erase(self, event_id: str, reason: str, actor: Actor) -> None:
-        """Erase an event, see `erasure`.
+        """Erase an event, see `erasure`, and what was kept of it elsewhere.
 
         Args:
             event_id: which.
@@ -171,6 +184,7 @@ class History:
             actor: who wants it gone.
 
         Raises:
+            Conflict: a replay that has not ended changes its body.
             NotFound: there is no such event.
         """
         async with changing(self._database, actor) as change:
@@ -178,6 +192,9 @@ class History:
             if found is None:
                 raise NotFound("event", event_id)
             await erasure.erase(change.connection, event_id, reason, time.time_ns())
+            await dead.empty(change.connection, event_id)
+            await unrouted.drop(change.connection, event_id)
+            await store.forget_edits(change.connection, event_id)
             group = found.runs[0].group_slug if found.runs else None
             await change.note("event.erase", object_id=event_id, label=event_id, group=group)
 
@@ -204,3 +221,7 @@ class History:
         return [
             found[each] for each in run_ids if each in found and found[each].received_at is not None
         ]
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.database import Database
+from turnout.router.history.erasure import erased
 from turnout.router.letters.fingerprint import fingerprint
 from turnout.router.letters.models import DeadLetter
 from turnout.router.letters.write import upsert
@@ -24,6 +25,9 @@ logger = log.get(__name__)
 KEPT = "kept"
 REPLAYED = "replayed"
 DISCARDED = "discarded"
+
+#: Instead of what it told of its event, and what became of it, once that is erased.
+_EMPTY = {"body": b"", "error": "", "place": "", "settled_by": "the event is erased"}
 
 #: What a listing shows: everything but the payload.
 _SHOWN = [each for each in DeadLetter.__table__.c if each.name != "body"]
@@ -94,6 +98,10 @@ class DeadLetters:
         """
         rows = [_row(each) for each in deliveries]
         async with self._database.writing() as connection:
+            gone = await erased(connection, (row["event_id"] for row in rows))
+            for row in rows:
+                if row["event_id"] in gone:
+                    row.update(_EMPTY, state=DISCARDED, settled_at=row["died_at"])
             await upsert(connection, DeadLetter, rows)
         for row in rows:
             logger.warning(
@@ -178,6 +186,15 @@ async def settle(connection: AsyncConnection, wanted: Wanted, state: str, by: st
         .values(state=state, settled_at=time.time_ns(), settled_by=by)
     )
     return done.rowcount
+
+
+async def empty(connection: AsyncConnection, event_id: str) -> None:
+    """Delete what dead letters tell of an event, within a transaction; none is kept any more."""
+    letters = sa.update(DeadLetter).where(DeadLetter.event_id == event_id)
+    await connection.execute(
+        letters.where(DeadLetter.state == KEPT).values(state=DISCARDED, settled_at=time.time_ns())
+    )
+    await connection.execute(letters.values(_EMPTY))
 
 
 def _row(delivery: Delivery) -> dict[str, Any]:

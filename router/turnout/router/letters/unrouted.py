@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.database import Database, DatabaseUnavailable
+from turnout.router.history import states
+from turnout.router.history.erasure import erased
+from turnout.router.history.models import Run
 from turnout.router.letters.models import Unrouted
 from turnout.router.letters.write import upsert
 from turnout.shared import envelope, log, names
@@ -78,7 +82,10 @@ class UnroutedEvents:
         """
         rows = [_row(each) for each in deliveries]
         async with self._database.writing() as connection:
-            await upsert(connection, Unrouted, rows, updated=["parked_at"])
+            gone = await erased(connection, (row["event_id"] for row in rows))
+            rows = [row for row in rows if row["event_id"] not in gone]
+            if rows:
+                await upsert(connection, Unrouted, rows, updated=["parked_at"])
         for routing_key in {row["routing_key"] for row in rows}:
             logger.error(
                 "events have no route: they are parked until their binding exists",
@@ -140,6 +147,18 @@ class UnroutedEvents:
                 await connection.execute(_DELETE, moved)
             logger.info("unrouted events have a route again", events=len(moved))
         return len(moved)
+
+
+async def drop(connection: AsyncConnection, event_id: str) -> None:
+    """Delete what waits for a route of an event, within a transaction; those runs are cancelled."""
+    waiting = sa.select(Unrouted.id).where(Unrouted.event_id == event_id)
+    progress = states.progress(states.CANCELLED)
+    await connection.execute(
+        sa.update(Run)
+        .where(Run.id.in_(waiting), Run.progress < progress)
+        .values(state=states.CANCELLED, progress=progress)
+    )
+    await connection.execute(sa.delete(Unrouted).where(Unrouted.event_id == event_id))
 
 
 def _row(delivery: Delivery) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from turnout.router.history.models import Erasure, Run
 from turnout.router.history.write import write
 from turnout.router.letters import dead
 from turnout.router.letters.models import DeadLetter
-from turnout.router.registry import NotFound, Page, Slice
+from turnout.router.registry import Conflict, NotFound, Page, Slice
 from turnout.router.replay import models, plan
 from turnout.router.replay.models import ReplayItem
 from turnout.router.replay.plan import Item
@@ -200,6 +200,22 @@ async def change(
         .values(**values)
     )
     return bool(done.rowcount)
+
+
+async def forget_edits(connection: AsyncConnection, event_id: str) -> None:
+    """Delete how the body of an event was changed for replays, within a transaction.
+
+    Raises:
+        Conflict: such a replay has not ended.
+    """
+    table = models.Replay
+    repeated = sa.select(Run.replay).where(Run.event_id == event_id, Run.replay.is_not(None))
+    planned = sa.select(ReplayItem.replay_id).where(ReplayItem.event_id == event_id)
+    edited = sa.and_(table.edit.is_not(None), sa.or_(table.id.in_(repeated), table.id.in_(planned)))
+    going_on = await connection.scalar(sa.select(table.id).where(edited, table.state.in_(UNENDED)))
+    if going_on is not None:
+        raise Conflict(f"replay {going_on} changes the body of {event_id}: abort it first")
+    await connection.execute(sa.update(table).where(edited).values(edit=None))
 
 
 def now() -> int:
