@@ -32,6 +32,24 @@ async def test_a_run_once_goes_over_the_trigger_and_tells_how_it_ended(
     assert seen["trigger_id"] == trigger.id
 
 
+async def test_a_run_once_may_be_as_large_as_a_call_and_is_recorded(
+    system: System, trigger: Trigger
+) -> None:
+    once = await run_once(system, trigger, body="x" * 1_000_000, reason="is it still alive?")
+
+    assert len((await system.seen(once["event_id"]))["body"]) == 1_000_000
+    recorded = await system.admin("GET", "audit?verb=trigger.run-once&limit=1", status=200)
+    (entry,) = recorded["items"]
+    assert (entry["object_id"], entry["reason"]) == (trigger.id, "is it still alive?")
+    assert entry["after"] == {"event": once["event_id"]}
+
+
+async def test_a_run_once_is_not_larger_than_the_trigger_takes(system: System) -> None:
+    small = await system.make_trigger("shop/seen", limits={"max_body_bytes": 10})
+    refused = await run_once(system, small, body="x" * 11, status=422)
+    assert refused["errors"][0]["field"] == "body"
+
+
 async def test_a_run_once_is_in_the_archive_as_a_test(system: System, trigger: Trigger) -> None:
     from datetime import UTC, datetime
 

@@ -62,13 +62,36 @@ def with_another_secret(text: str) -> str:
     return body + keys._checksum(body)
 
 
+async def bad_tokens(system: System, number: int) -> dict[str, list[str]]:
+    """Make so many bad admin tokens of the same kinds."""
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    async with open_database(f"sqlite+aiosqlite:///{system.directory / 'turnout.db'}") as database:
+        registry = Registry(database)
+        good, expired, revoked = [
+            [
+                await registry.create_token(f"{kind} {each}", role="viewer", **more)
+                for each in range(number)
+            ]
+            for kind, more in (("good", {}), ("expired", {"expires_at": soon}), ("revoked", {}))
+        ]
+        for token, _ in revoked:
+            await registry.revoke_token(token.id)
+    await eventually(lambda: datetime.now(UTC) > soon, 20, "the tokens have expired")
+    return {
+        "unknown": [keys.new_key(keys.ADMIN_TOKEN).text for _ in range(number)],
+        "wrong secret": [with_another_secret(text) for _, text in good],
+        "expired": [text for _, text in expired],
+        "revoked": [text for _, text in revoked],
+    }
+
+
 async def times(url: str, kinds: dict[str, list[str]]) -> dict[str, list[float]]:
-    """Present the keys in turn, one of each kind, over one connection; return the seconds."""
+    """Present keys or tokens in turn, one of each kind, over one connection; return the seconds."""
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     async with aiohttp.ClientSession() as session:
         for number in range(len(next(iter(kinds.values())))):
             for kind in random.sample(list(kinds), len(kinds)):
-                headers = {"X-API-Key": kinds[kind][number]}
+                headers = {"Authorization": f"Bearer {kinds[kind][number]}"}
                 began = time.perf_counter()
                 async with session.post(url, headers=headers) as response:
                     await response.read()
@@ -90,16 +113,7 @@ def assert_alike(taken: dict[str, list[float]]) -> None:
         assert 0.25 < chance < 0.75, f"{one} and {other} keys can be told apart: {chance:.2f}"
 
 
-async def test_bad_keys_take_the_same_time_at_first_and_later(
-    system: System, trigger: Trigger
-) -> None:
-    url = system.ingress.url + trigger.path
-    kinds = await bad_keys(system, COLD)
-    assert_alike(await times(url, kinds))
-    assert_alike(await times(url, {kind: [texts[0]] * WARM for kind, texts in kinds.items()}))
-
-
-async def test_a_copy_of_sql_and_redis_lets_nobody_call(
+async def test_a_copy_of_sql_and_redis_lets_nobody_call_or_administer(
     system: System, trigger: Trigger, redis_url: str
 ) -> None:
     made = await system.make_key("shop", "in use")
@@ -113,19 +127,49 @@ async def test_a_copy_of_sql_and_redis_lets_nobody_call(
     copy = await asyncio.to_thread(copied, system, redis_url)
     assert keys.digest(made.text).encode() in copy  # it is where it is looked for
     assert trigger.routing_key.encode() in copy
-    for text in texts:
+    token = system.secrets["the admin token"]
+    assert keys.digest(token).encode() in copy
+    for text in (*texts, token):
         assert text.rpartition("_")[2].encode() not in copy
 
     words = {word.decode() for word in re.findall(rb"[0-9A-Za-z_]{8,}", copy)}
-    prefixes = {word for word in words if word.startswith("tk_")}
     digests = {word[-64:] for word in words if re.search("[0-9a-f]{64}$", word)}
-    candidates = words | {f"{prefix}_{digest}" for prefix in prefixes for digest in digests}
     assert len(digests) >= 3
+    url = system.ingress.url + trigger.path
+    assert not await open_doors(url, "tk_", words, digests), "something is as good as a key"
+    url = f"{system.router.url}/api/v1/groups"
+    assert not await open_doors(url, "ta_", words, digests), "something is as good as a token"
+
+
+async def open_doors(url: str, kind: str, words: set[str], digests: set[str]) -> list[str]:
+    """Present every word, and every digest with every prefix of a kind; return what is let in."""
+    prefixes = {word for word in words if word.startswith(kind)}
+    assert prefixes
+    candidates = words | {f"{prefix}_{digest}" for prefix in prefixes for digest in digests}
+    found = []
     async with aiohttp.ClientSession() as session:
         for word in candidates:
-            headers = {"X-API-Key": word}
-            async with session.post(system.ingress.url + trigger.path, headers=headers) as answer:
-                assert answer.status == 401, "something of the copy is as good as a key"
+            headers = {"Authorization": f"Bearer {word}"}
+            async with session.post(url, headers=headers) as answer:
+                if answer.status != 401:
+                    found.append(word)
+    return found
+
+
+async def test_bad_keys_take_the_same_time_at_first_and_later(
+    system: System, trigger: Trigger
+) -> None:
+    url = system.ingress.url + trigger.path
+    kinds = await bad_keys(system, COLD)
+    assert_alike(await times(url, kinds))
+    assert_alike(await times(url, {kind: [texts[0]] * WARM for kind, texts in kinds.items()}))
+
+
+async def test_bad_admin_tokens_take_the_same_time(system: System) -> None:
+    url = f"{system.router.url}/api/v1/groups"
+    kinds = await bad_tokens(system, COLD)
+    assert_alike(await times(url, kinds))
+    assert_alike(await times(url, {kind: [texts[0]] * WARM for kind, texts in kinds.items()}))
 
 
 def copied(system: System, redis_url: str) -> bytes:
