@@ -263,7 +263,8 @@ async def test_a_token_reaches_what_is_of_its_group_and_nothing_of_another_one(
     own, foreign = await estate.parts("shop"), await estate.parts("crm")
     secrets = {value for name, value in foreign.items() if name.endswith("_id")}
     async with estate.session("admin", ["shop"]) as session:
-        for endpoint in GUARDED:
+        # What a listing shows is looked at before this token itself has named anything.
+        for endpoint in sorted(GUARDED, key=lambda each: each.method != "GET"):
             before = await estate.log()
             for query in {"", *_naming(endpoint, foreign)}:
                 status, text = await estate.ask(session, endpoint, foreign, query)
