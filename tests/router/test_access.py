@@ -298,6 +298,9 @@ async def test_what_a_body_names_of_another_group_does_not_exist(
         await post(triggers, {"description": "x", "keys": [foreign["key_id"]]}, 422)
         await post(f"triggers/{own['trigger_id']}/move", {"flow": foreign["flow"]}, 404)
         await post("groups/shop/keys", {"name": "x", "flows": [foreign["flow"]]}, 422)
+        once = f"triggers/{own['trigger_id']}/run-once"
+        await post(once, {"event": foreign["event_id"]}, 404)
+        await post(once, {"event": own["event_id"]}, 410)  # this one is not in the archive
         letters = {"ids": [foreign["letter_id"]]}
         assert await post("dead/discard", {**letters, "reason": "x"}, 200) == {"count": 0}
         assert (await post("replays", {"dead": letters}, 201))["group"] == "shop"

@@ -220,9 +220,11 @@ async def test_what_exists_is_a_conflict(crm: Admin) -> None:
     ):
         problem = await crm.call("POST", path, body, status=409)
         assert problem["code"] == "exists"
+        assert [each["field"] for each in problem["errors"]] == ["slug"]
     await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
     problem = await crm.call("POST", "groups/crm/keys", {"name": " CRM "}, status=409)
     assert "'CRM'" in problem["detail"]
+    assert [each["field"] for each in problem["errors"]] == ["name"]
 
 
 @pytest.mark.parametrize(
@@ -318,6 +320,8 @@ async def test_a_body_that_cannot_be_read_is_refused(
         assert answer.content_type == "application/problem+json"
         problem = await answer.json(content_type=None)
     assert (problem["status"], problem["code"]) == (status, code)
+    (error,) = problem["errors"]
+    assert error["field"] in {"body", "Content-Type"}
 
 
 async def test_a_method_that_is_not_allowed_is_told_which_are(admin: Admin) -> None:

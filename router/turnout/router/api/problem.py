@@ -136,12 +136,26 @@ def _problem(request: web.Request, error: Exception) -> Problem:
             return invalid_fields([(error.field, str(error))])
         case RegistryError():
             status, code = _REGISTRY[type(error)]
-            fields = [("If-Match", str(error))] if isinstance(error, Stale) else []
-            return Problem(status, code, str(error), errors=fields)
+            field = _field(error)
+            errors = [(field, str(error))] if field else []
+            return Problem(status, code, str(error), errors=errors)
         case web.HTTPException() if error.status >= HTTPStatus.BAD_REQUEST:
             return _refused_by_aiohttp(request, error)
         case _:
             return _failure(request, error)
+
+
+def _field(error: RegistryError) -> str:
+    """Return what of a request an error is about; "": nothing in particular."""
+    match error:
+        case Conflict():
+            return error.field
+        case Stale():
+            return "If-Match"
+        case Repeated() | KeyReused():
+            return "Idempotency-Key"
+        case _:
+            return ""
 
 
 def _failure(request: web.Request, error: Exception) -> Problem:

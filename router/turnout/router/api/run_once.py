@@ -146,9 +146,9 @@ async def _of_event(call: Call, trigger: Trigger, event_id: str) -> run_once.Cal
         NotFound: there is no such event in the trigger's group.
         Problem: its payload is gone.
     """
-    event = await payload_of(call, event_id)
-    if event.group != trigger.group:
+    if await call.registry.owner("event", event_id) != trigger.group:
         raise NotFound("event", event_id)
+    event = await payload_of(call, event_id)
     return run_once.Call(event.method, event.headers, event.body, event.path, event.query)
 
 

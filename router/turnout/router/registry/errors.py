@@ -25,7 +25,15 @@ class NotFound(RegistryError):
 
 
 class Conflict(RegistryError):
-    """It exists already."""
+    """It exists already.
+
+    Attributes:
+        field: the one that has to be another; "": there is none.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Stale(RegistryError):

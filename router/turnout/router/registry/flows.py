@@ -111,7 +111,7 @@ class Flows(Groups):
             await insert(
                 change.connection,
                 models.Flow,
-                f"flow {flow.address!r} exists already",
+                Conflict(f"flow {flow.address!r} exists already", "slug"),
                 id=flow.id,
                 group_id=flow.group_id,
                 slug=flow.slug,

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.registry.errors import Invalid, NotFound
+from turnout.router.registry.errors import Conflict, Invalid, NotFound
 from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import Store, insert, now
@@ -74,7 +74,7 @@ class Groups(Store):
             await insert(
                 change.connection,
                 models.Group,
-                f"group {slug!r} exists already",
+                Conflict(f"group {slug!r} exists already", "slug"),
                 id=group.id,
                 slug=group.slug,
                 name=group.name,

@@ -281,18 +281,20 @@ async def _limit_to(
 
 
 async def _set(
-    connection: AsyncConnection, key_id: str, conflict: str = "", **values: object
+    connection: AsyncConnection, key_id: str, conflict: Conflict | None = None, **values: object
 ) -> None:
     try:
         await connection.execute(
             update(models.ApiKey).where(models.ApiKey.id == key_id).values(**values)
         )
     except IntegrityError:
-        raise Conflict(conflict) from None
+        if conflict is None:
+            raise
+        raise conflict from None
 
 
-def _taken(group: str, name: str) -> str:
-    return f"group {group!r} has a key named {name!r} already"
+def _taken(group: str, name: str) -> Conflict:
+    return Conflict(f"group {group!r} has a key named {name!r} already", "name")
 
 
 def legal_name(name: str) -> str:

@@ -38,17 +38,17 @@ class Store:
 
 
 async def insert(
-    connection: AsyncConnection, model: type[models.Base], conflict: str, **values: object
+    connection: AsyncConnection, model: type[models.Base], conflict: Conflict, **values: object
 ) -> None:
     """Add a row.
 
     Raises:
-        Conflict: a row like it exists; `conflict` is the text.
+        Conflict: a row like it exists; it is this one.
     """
     try:
         await connection.execute(sa.insert(model).values(**values))
     except IntegrityError:
-        raise Conflict(conflict) from None
+        raise conflict from None
 
 
 def now() -> datetime:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.registry.errors import Conflict, Invalid, NotFound
+from turnout.router.registry.errors import Conflict, Invalid, NotFound, WrongState
 from turnout.router.registry.groups import find_group
 from turnout.router.registry.store import Store, future, insert, now
 from turnout.shared import ids, keys
@@ -108,7 +108,7 @@ class AdminTokens(Store):
                 each.is_valid
                 for each in await _select(change.connection, models.AdminToken.name == name)
             ):
-                raise Conflict(f"there is an admin token named {name!r} already")
+                raise Conflict(f"there is an admin token named {name!r} already", "name")
             token = AdminToken(
                 id=ids.new(ids.TOKEN),
                 name=name,
@@ -168,7 +168,7 @@ class AdminTokens(Store):
         """Let a token open nothing any more; safe to repeat.
 
         Raises:
-            Conflict: nobody could hand out tokens any more.
+            WrongState: nobody could hand out tokens any more.
             NotFound: there is none with this id.
         """
         async with self._changing() as change:
@@ -180,7 +180,7 @@ class AdminTokens(Store):
                 for each in others
                 if each.is_valid
             ):
-                raise Conflict(
+                raise WrongState(
                     "this is the last admin token of all groups that does not expire: "
                     "create another one first"
                 )
@@ -225,7 +225,7 @@ async def _insert(connection: AsyncConnection, token: AdminToken, digest: str) -
     await insert(
         connection,
         models.AdminToken,
-        "this admin token exists already",
+        Conflict("this admin token exists already"),
         id=token.id,
         name=token.name,
         prefix=token.prefix,
