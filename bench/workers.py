@@ -76,6 +76,7 @@ class Measurement:
 
     def __init__(self, directory: Path, messages: int, seconds: float) -> None:
         self._tally = directory / "tally"
+        Tally(self._tally)  # producers load the tasks, which look for it
         self._messages = messages
         self._seconds = seconds
 
