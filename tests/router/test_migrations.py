@@ -5,13 +5,27 @@ import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    insert,
+    text,
+)
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.support.process import ROOT
 
@@ -92,6 +106,74 @@ async def test_a_database_of_the_first_schema_keeps_its_rows_and_sets_no_limit(
         assert group.limits == key.effective_limits == trigger.effective_limits == Limits()
         await registry.change_key("key_1", {"limits": {"rate": 2.5, "burst": 7}})
         assert (await registry.key("key_1")).limits == Limits(rate=2.5, burst=7)
+
+
+async def test_each_migration_keeps_the_rows_of_every_table(database_url: str) -> None:
+    """A row is added to each table at each revision; at the newest all of them are as they were."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "router/turnout/router/migrations"))
+    revisions = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
+    engine = create_async_engine(database_url)
+    written: list[tuple[str, dict[str, Any]]] = []
+    for number, revision in enumerate(reversed(revisions), 1):
+        await _migrate(database_url, command.upgrade, revision)
+        async with engine.begin() as connection:
+            written += await connection.run_sync(_add_rows, number)
+    async with engine.begin() as connection:
+        tables = (await connection.run_sync(_reflected)).tables
+        for name, row in written:
+            table = tables[name]
+            identity = [table.c[each.name] == row[each.name] for each in table.primary_key]
+            found = (await connection.execute(table.select().where(*identity))).mappings().one()
+            assert {column: found[column] for column in row} == row, name
+    await engine.dispose()
+    async with open_database(database_url) as database:
+        await database.migrate()
+        snapshot = await Registry(database).snapshot()
+        assert len(snapshot.flows) == len(snapshot.keys) == len(snapshot.triggers) == number
+        assert len(await Registry(database).list_tokens()) == number
+
+
+def _reflected(connection: Connection) -> MetaData:
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return metadata
+
+
+def _add_rows(connection: Connection, number: int) -> list[tuple[str, dict[str, Any]]]:
+    """Add a row to each table that there is, of which each text names its column and the number."""
+    added: dict[str, dict[str, Any]] = {}
+    for table in _reflected(connection).sorted_tables:
+        if table.name in {"alembic_version", "revision", "lease"}:
+            continue  # which have their one row
+        row = added[table.name] = {}
+        for column in table.columns:
+            key = next(iter(column.foreign_keys), None)
+            row[column.name] = (
+                _value(column, number)
+                if key is None
+                else added[key.column.table.name][key.column.name]
+            )
+        connection.execute(table.insert().values(row))
+    return list(added.items())
+
+
+def _value(column: Column[Any], number: int) -> Any:
+    match column.type:
+        case JSON():
+            return [f"{column.name} {number}"]
+        case Boolean():
+            return number % 2 == 0
+        case DateTime():
+            moment = datetime(2026, 1, number, tzinfo=UTC)
+            return moment if column.type.timezone else moment.replace(tzinfo=None)
+        case LargeBinary():
+            return bytes([number])
+        case Integer() | Float():
+            return 100 + number
+        case _:
+            text = f"{number} {column.name}"
+            return text[: getattr(column.type, "length", None) or len(text)]
 
 
 async def test_going_back_to_the_first_schema_loses_the_limits_alone(database_url: str) -> None:
