@@ -10,7 +10,7 @@ from pydantic import Field
 from turnout.router import counts, monitor
 from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
-from turnout.router.api.control import CACHE, HISTORY, REFUSALS, USAGE
+from turnout.router.api.control import CACHE, HISTORY, REFUSALS, REGISTRY, USAGE
 from turnout.router.api.flows import FlowAnswer
 from turnout.router.api.history import State, nanoseconds
 from turnout.router.api.params import Slug
@@ -110,10 +110,9 @@ async def show(call: Call, group: Slug, flow: Slug, query: StatsQuery) -> StatsA
     days = counts.periods("day", (periods[-1].date() - periods[0].date()).days + 1)
     for each in await call.app[REFUSALS].refused(days):
         called.refuse(each.trigger_id, each.key_id, each.code, sum(each.calls))
-    triggers = {
-        each.id: each.description for each in await call.registry.list_flow_triggers(group, flow)
-    }
-    keys = {each.id: each.name for each in await call.registry.list_keys(group)}
+    snapshot = await call.app[REGISTRY].snapshot()
+    triggers = {each.id: each.description for each in snapshot.triggers if each.flow_id == found.id}
+    keys = {each.id: each.name for each in snapshot.keys if each.group_id == found.group_id}
     return StatsAnswer(
         flow=FlowAnswer.of(found, load),
         unit=query.unit,
