@@ -5,20 +5,25 @@
 A registry of that many API keys and HTTP triggers is written to SQLite. Then the router's own parts
 bring an empty Redis in line with it, again when nothing has changed, and again after one change;
 and an empty broker in line with a smaller one. "Held up" is the longest time for which the event
-loop of the router did nothing else. The result goes to the terminal and to
-docs/performance-rebuild.md.
+loop of the router did nothing else; "without an answer" is for how long ingress, asking Redis as it
+does for a key that it does not know yet, would have had to refuse the last of all keys. The result
+goes to the terminal and to docs/performance-rebuild.md.
 """
 
 import argparse
 import asyncio
+import concurrent.futures
 import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
+import redis
 import sqlalchemy as sa
 from bench import machine, nodes, page
 
@@ -30,10 +35,17 @@ from turnout.router.management import Management
 from turnout.router.projection import Projection
 from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
-from turnout.shared import cache, ids, keys
+from turnout.shared import cache, ids, keys, names
 
 _GROUPS = 100
 _FLOWS = 100
+
+_ABOUT = """
+Reading the registry is part of it. After a change only what was changed is read again, encoded and
+compared. A key is without an answer (503, never 401) while Redis has neither its record nor the
+epoch: until its turn comes in an empty Redis, and never while a router that starts or takes over
+compares what is there.
+"""
 
 _PAGE = page.DIRECTORY / "performance-rebuild.md"
 
@@ -96,6 +108,13 @@ async def fill(database: Database, number_of_keys: int, number_of_triggers: int)
                 await connection.execute(sa.insert(table), rows)
 
 
+async def database_keys(database: Database) -> list[str]:
+    """Return the digests of all keys, in the order in which they are projected."""
+    async with database.reading() as connection:
+        rows = await connection.execute(sa.select(models.ApiKey.digest).order_by(models.ApiKey.id))
+        return [*rows.scalars()]
+
+
 @contextlib.asynccontextmanager
 async def registry_of(directory: Path, name: str) -> AsyncIterator[tuple[Database, str]]:
     """Make an empty registry."""
@@ -105,8 +124,20 @@ async def registry_of(directory: Path, name: str) -> AsyncIterator[tuple[Databas
         yield database, url
 
 
-async def timed(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
-    """Return how many seconds work takes, and for how many it held up the event loop."""
+class Timed(NamedTuple):
+    """What some work took, in seconds."""
+
+    all: float
+    held_up: float
+    """The longest time for which the event loop did nothing else."""
+    without_answer: float | None = None
+    """For how long a key could not be checked."""
+
+
+async def timed(
+    work: Callable[[], Awaitable[object]], cache_url: str = "", record: str = ""
+) -> Timed:
+    """Do some work, and see meanwhile what it does to the event loop, and to a record in Redis."""
     held_up = 0.0
 
     async def watch() -> None:
@@ -117,42 +148,67 @@ async def timed(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
             held_up = max(held_up, time.perf_counter() - began)
 
     watching = asyncio.create_task(watch())
-    await asyncio.sleep(0)
-    began = time.perf_counter()
-    await work()
-    took = time.perf_counter() - began
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # whose event loop is another one
+        ended = threading.Event()
+        asking = pool.submit(_without_answer, cache_url, record, ended) if record else None
+        await asyncio.sleep(0)
+        began = time.perf_counter()
+        await work()
+        took = time.perf_counter() - began
+        ended.set()
+        without_answer = None if asking is None else await asyncio.wrap_future(asking)
     await asyncio.sleep(0.002)
     watching.cancel()
-    return took, held_up
+    return Timed(took, held_up, without_answer)
+
+
+def _without_answer(url: str, record: str, ended: threading.Event) -> float:
+    """Return for how many seconds Redis had neither a record nor the epoch."""
+    lacked = 0.0
+    with redis.Redis.from_url(url) as client:
+        before = time.perf_counter()
+        while not ended.wait(0.002):
+            found = client.mget(names.AUTH_EPOCH, record)
+            now = time.perf_counter()
+            lacked += (now - before) if found == [None, None] else 0.0
+            before = now
+    return lacked
 
 
 async def main(records: int, triggers: int) -> None:
     """Measure, print and write."""
-    rows: list[tuple[str, tuple[float, float]]] = []
-    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
-        directory = Path(name)
+    rows: list[tuple[str, Timed]] = []
+    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as made:
+        directory = Path(made)
         async with nodes.running(directory) as found:
             client = cache.connect(found.cache.url(), timeout=5.0)
             async with registry_of(directory, "large") as (database, _):
                 await fill(database, records // 2, records - records // 2)
                 registry, projection = Registry(database), Projection(client)
 
-                async def project() -> None:
+                last = (await database_keys(database))[-1]
+
+                async def project(
+                    registry: Registry = registry, projection: Projection = projection
+                ) -> None:
                     await projection.write(await registry.snapshot())
 
-                what = f"{records:,} keys and triggers"
-                rows.append((f"{what} into an empty Redis", await timed(project)))
-                rows.append((f"{what}, nothing has changed", await timed(project)))
+                async def project_anew() -> None:
+                    await project(Registry(database), Projection(client))
+
+                async def measure(what: str, work: Callable[[], Awaitable[object]]) -> None:
+                    found_ = await timed(work, found.cache.url(), names.auth_key(last))
+                    rows.append((f"{records:,} keys and triggers{what}", found_))
+
+                await measure(" into an empty Redis", project)
+                await measure(", nothing has changed", project)
                 await registry.create_key("group-0", "one more")
-                rows.append((f"{what}, one has changed", await timed(project)))
-                again = Projection(client)
-                snapshot = await registry.snapshot()
-                rows.append(
-                    (
-                        f"{what}, compared by a new router",
-                        await timed(lambda: again.write(snapshot)),
-                    )
-                )
+                await measure(", one key is new", project)
+                await registry.revoke_key((await registry.list_keys("group-0"))[0].id)
+                await measure(", one key is revoked", project)
+                await measure(", compared by a new router", project_anew)
+                await client.flushdb()
+                await measure(", after a flush", project)
             async with (
                 registry_of(directory, "small") as (database, url),
                 aiohttp.ClientSession() as session,
@@ -179,10 +235,19 @@ async def main(records: int, triggers: int) -> None:
             await client.aclose()
             versions = await found.versions()
     table = page.table(
-        ("what", "seconds", "event loop held up, ms"),
-        [(what, f"{took:.2f}", f"{held * 1000:.0f}") for what, (took, held) in rows],
+        ("what", "seconds", "event loop held up, ms", "a key without an answer, s"),
+        [
+            (
+                what,
+                f"{each.all:.2f}",
+                f"{each.held_up * 1000:.0f}",
+                "-" if each.without_answer is None else f"{each.without_answer:.2f}",
+            )
+            for what, each in rows
+        ],
     )
-    text = f"# Rebuilding\n\n`bench/run rebuild`. {machine.describe()}. {versions}.\n\n{table}"
+    where = f"`bench/run rebuild`. {machine.describe()}. {versions}."
+    text = f"# Rebuilding\n\n{where}\n\n{table}\n{_ABOUT}"
     print(text)
     _PAGE.write_text(text)
 
