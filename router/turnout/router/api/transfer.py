@@ -1,7 +1,7 @@
 """`/registry`: all of it out of one router and into another, for backup and for moving."""
 
 from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from aiohttp import web
 from pydantic import Field
@@ -15,20 +15,12 @@ from turnout.router.api.path import Query
 from turnout.router.api.problem import Problem
 from turnout.router.api.registry_document import RegistryDocument
 from turnout.router.api.routes import Routes
-from turnout.router.registry import Action, ApiKey, Flow, Group, Item, Step, Trigger
+from turnout.router.registry import Action, ApiKey, Item, Kind, Step, Trigger
 
 routes = Routes()
 
 #: Bytes: a hundred thousand keys and triggers, with room to spare.
 _MAX_BODY = 128 * 1024 * 1024
-
-Kind = Literal["group", "flow", "key", "trigger"]
-_KINDS: dict[type[Item], Kind] = {
-    Group: "group",
-    Flow: "flow",
-    ApiKey: "key",
-    Trigger: "trigger",
-}
 
 
 class ExportQuery(Query):
@@ -69,7 +61,7 @@ class StepAnswer(Answer):
         label = f"{item.group}: {item.label}" if isinstance(item, ApiKey) else item.label
         made = done and step.action == "created"
         return cls(
-            kind=_KINDS[type(item)],
+            kind=step.kind,
             id=item.id,
             label=label,
             action=step.action,

@@ -32,7 +32,7 @@ from turnout.router.registry.keys import KeyChanges, Keys, NewApiKey
 from turnout.router.registry.limits import NONE, Limits
 from turnout.router.registry.owners import Owners
 from turnout.router.registry.page import ALL, Page, Slice
-from turnout.router.registry.plan import Action, Contents, Item, Step
+from turnout.router.registry.plan import Action, Contents, Item, Kind, Step
 from turnout.router.registry.repeats import Kept, Repeats
 from turnout.router.registry.snapshot import Snapshot, differences
 from turnout.router.registry.tokens import AdminToken, AdminTokens, Role
@@ -64,6 +64,7 @@ __all__ = [
     "KeyChanges",
     "KeyReused",
     "KeyState",
+    "Kind",
     "Limits",
     "Method",
     "NewApiKey",

@@ -33,7 +33,15 @@ from turnout.shared import keys, ordering
 from turnout.shared.errors import InvalidName
 
 Item = Group | Flow | ApiKey | Trigger
+Kind = Literal["group", "flow", "key", "trigger"]
 Action = Literal["created", "changed", "unchanged", "refused"]
+
+_KINDS: dict[type[Item], Kind] = {
+    Group: "group",
+    Flow: "flow",
+    ApiKey: "key",
+    Trigger: "trigger",
+}
 
 _Item = TypeVar("_Item", Group, Flow, ApiKey, Trigger)
 
@@ -61,6 +69,11 @@ class Step:
     """Why it cannot be; None: it can."""
     secret: str | None = field(default=None, repr=False)
     """The text of a key whose secret is new."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind it is."""
+        return _KINDS[type(self.after)]
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -154,7 +167,7 @@ class _Planner:
         wanted.limits.check()
         named = self._keys.get((wanted.group, wanted.name))
         before = self._known(wanted) or named
-        if before is not None and named not in {None, before}:
+        if before is not None and named is not None and named is not before:
             raise Conflict("another key of the group has its name here")
         group = self._group(wanted.group)
         after = replace(

@@ -13,15 +13,16 @@ from turnout.router.registry.change import Change
 from turnout.router.registry.flows import Flow, select_flows
 from turnout.router.registry.groups import Group, select_groups
 from turnout.router.registry.key import ApiKey, select_keys
-from turnout.router.registry.plan import Contents, Item, Step, plan
+from turnout.router.registry.plan import Contents, Item, Kind, Step, plan
 from turnout.router.registry.store import Store
 from turnout.router.registry.trigger import Trigger, select_triggers
 
-_MODELS: dict[type[Item], type[models.Base]] = {
-    Group: models.Group,
-    Flow: models.Flow,
-    ApiKey: models.ApiKey,
-    Trigger: models.Trigger,
+#: In the order in which they refer to each other.
+_MODELS: dict[Kind, type[models.Base]] = {
+    "group": models.Group,
+    "flow": models.Flow,
+    "key": models.ApiKey,
+    "trigger": models.Trigger,
 }
 
 
@@ -75,7 +76,7 @@ async def _contents(connection: AsyncConnection) -> Contents:
 async def _write(change: Change, steps: Sequence[Step]) -> None:
     connection = change.connection
     for kind, model in _MODELS.items():
-        of_kind = [step for step in steps if isinstance(step.after, kind)]
+        of_kind = [step for step in steps if step.kind == kind]
         created = [_row(step.after) for step in of_kind if step.action == "created"]
         if created:
             await connection.execute(insert(model), created)
@@ -87,8 +88,7 @@ async def _write(change: Change, steps: Sequence[Step]) -> None:
         await _write_lists(connection, of_kind)
         for step in of_kind:
             if step.action != "unchanged":
-                verb = f"{model.__tablename__.removeprefix('api_').rstrip('s')}.import"
-                await change.record(verb, before=step.before, after=step.after)
+                await change.record(f"{kind}.import", before=step.before, after=step.after)
 
 
 async def _write_lists(connection: AsyncConnection, steps: Sequence[Step]) -> None:
