@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from tests.router import counting
 from tests.router.serving import Admin
+from tests.support import prepared
 from tests.support.process import ROOT
 
 from turnout.router.registry import Limits
@@ -41,16 +42,10 @@ class Result(NamedTuple):
 async def run(*arguments: str, cwd: Path, **environment: str) -> Result:
     """Run `turnout`, with no settings in its environment but the given ones."""
     inherited = {name: value for name, value in os.environ.items() if "TURNOUT" not in name}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "turnout.router.cli", *arguments),
-        cwd=cwd,
-        env={**inherited, "PYTHONPATH": PORTIONS, "COLUMNS": "80", **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
+    settings = {**inherited, "PYTHONPATH": PORTIONS, "COLUMNS": "80", **environment}
+    code, out, err = await asyncio.to_thread(prepared.run, arguments, settings, cwd)
     assert b"Traceback" not in err, err.decode()
-    return Result(process.returncode or 0, out.decode(), err.decode())
+    return Result(code, out.decode(), err.decode())
 
 
 Turnout = Callable[..., Awaitable[Result]]
