@@ -1,20 +1,16 @@
 """The pool: one process that runs flows, from its first connection to the last acknowledgement.
 
 What it holds: one connection with a channel for each flow, on which messages come and are
-acknowledged; one connection that publishes; one to the cache, for the announcement. It declares
+acknowledged; one connection that publishes; one to the cache, for the notice board. It declares
 nothing: a queue that does not exist is waited for.
 """
 
 import asyncio
 import contextlib
-import os
-import socket
-import time
 from collections.abc import Mapping
 
-from turnout.shared import announcement, cache, ids, log, metrics, parent, service
+from turnout.shared import cache, ids, log, metrics, service
 from turnout.shared.amqp import Link
-from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
 from turnout.shared.batch import Batch
 from turnout.shared.errors import BrokerError, ChannelRefused, FlowError
@@ -27,6 +23,7 @@ from turnout.workers.metrics import Metrics
 from turnout.workers.notices import Notices
 from turnout.workers.once import Marks
 from turnout.workers.partition import GivenUp, Partition
+from turnout.workers.presence import Presence
 from turnout.workers.processor import Processor
 from turnout.workers.reports import Reports
 from turnout.workers.resources import Resources
@@ -51,7 +48,6 @@ class Pool:
         self, flows: Mapping[str, Flow], settings: WorkerSettings, resources: Resources
     ) -> None:
         self._id = ids.new(ids.WORKER)
-        self._started_at = time.time()
         self._settings = settings
         self._publisher = Publisher(
             settings.amqp_urls, name=f"{self._id} publishes", settling=SETTLING
@@ -73,6 +69,9 @@ class Pool:
             marks=self._marks,
         )
         self._processors = [Processor(each, worker) for each in flows.values()]
+        self._presence = Presence(
+            self._board, self._id, self._notices, self._processors, settings.concurrency
+        )
         self._shares = Shares(self._board, self._id, self._notices, self._processors)
         # Of ordered flows nothing may go on when the broker hands their partitions to others.
         self._patience = 1 if any(each.partitions for each in flows.values()) else 2
@@ -98,7 +97,7 @@ class Pool:
             service.ready()
             tasks = [
                 group.create_task(self._stay_connected(), name="consumers"),
-                group.create_task(self._announce(), name="announcement"),
+                group.create_task(self._presence.keep(), name="announcement"),
                 group.create_task(self._notices.follow(), name="notices"),
                 group.create_task(self._shares.keep(), name="shares"),
                 group.create_task(self._spread.follow(), name="spread"),
@@ -237,49 +236,6 @@ class Pool:
         """Tell how many messages of a flow may be here."""
         is_paused = self._notices.is_paused(processor.flow.address)
         return 0 if is_paused else processor.prefetch()
-
-    async def _announce(self) -> None:
-        """Keep this worker on the notice board; without the cache flows run all the same."""
-        reachable = True
-        await self._notices.looked.wait()
-        try:
-            while True:
-                try:
-                    await self._announcement().write(self._board)
-                    reachable = True
-                except cache.ERRORS as error:
-                    if reachable:
-                        logger.warning("cache lost: worker is not announced", reason=str(error))
-                    reachable = False
-                await asyncio.sleep(announcement.INTERVAL)
-        finally:
-            with contextlib.suppress(*cache.ERRORS):
-                await self._announcement().withdraw(self._board)
-
-    def _announcement(self) -> Announcement:
-        served = [each for each in self._processors if not self._notices.objection(each.flow)]
-        return Announcement(
-            worker_id=self._id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started_at=self._started_at,
-            flows=tuple(each.flow.address for each in served),
-            concurrency=self._settings.concurrency,
-            busy=self._busy,
-            served=tuple(
-                Served(
-                    each.flow.address,
-                    each.flow.version,
-                    each.limit,
-                    each.running,
-                    each.flow.ordered_by,
-                    each.flow.partitions,
-                    self._notices.limit(each.flow.address),
-                )
-                for each in served
-            ),
-            supervisor=0 if parent.find() is None else os.getppid(),
-        )
 
     @property
     def _busy(self) -> int:
