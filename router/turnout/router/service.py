@@ -76,7 +76,7 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                 "cache": control.watch_cache,
                 "monitor": Monitor(client, registry, broker).run,
                 "recorder": Recorder(database, links).run,
-                "idempotency keys": Sweep(registry).run,
+                "cancellations": Sweep(registry).run,
                 "retention": Retention(
                     database,
                     max_age=timedelta(days=settings.history_max_days),
