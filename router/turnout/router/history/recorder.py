@@ -41,6 +41,8 @@ logger = log.get(__name__)
 #: Seconds in which more may come before a batch is written: above all, how those runs end whose
 #: events are in it. One that is written twice costs twice as much.
 _GATHERING = 0.25
+#: How often it is looked meanwhile whether that is enough.
+_LOOKS = 10
 #: Bytes of a stream in a batch, or one message: some thousand events and their outcomes, which are
 #: not compressed, written in some tenths of a second. For that long other writers of SQLite wait.
 _MOST_BYTES = {names.ARCHIVE: 256 * 1024, names.OUTCOMES: 1024 * 1024}
@@ -203,8 +205,10 @@ class Recorder:
         arrived.clear()
         for source in (archive, outcomes):
             source.read()
-        if not (archive.is_full or outcomes.is_full):
-            await asyncio.sleep(_GATHERING)
+        for _ in range(_LOOKS):
+            if archive.is_full or outcomes.is_full:
+                break
+            await asyncio.sleep(_GATHERING / _LOOKS)
             for source in (archive, outcomes):
                 source.read()
         events, ends = archive.next(), outcomes.next()

@@ -92,7 +92,7 @@ class Filter:
             if value is not None:
                 found.append((column + "" if by_error or by_state else column) == value)
         if self.error_type is not None:
-            found.append(_is_error(self.error_type))
+            found.append(_is_called(Run.error_type, self.error_type))
         if self.since is not None:
             found.append(Run.id >= id_at(self.since))
         if self.until is not None:
@@ -113,9 +113,15 @@ async def newest(
         before: the id of a run: only older ones than that.
         limit: how many at most.
     """
+    conditions = wanted.conditions()
+    if wanted.error_type is not None:
+        errors = await _errors_called(connection, wanted.error_type)
+        if not errors:
+            return []
+        conditions.append(Run.error_type.in_(errors))
     found: list[str] = []
     for part in await _parts(connection, wanted):
-        query = sa.select(Run.id).where(*wanted.conditions(), *part).order_by(Run.id.desc())
+        query = sa.select(Run.id).where(*conditions, *part).order_by(Run.id.desc())
         if before is not None:
             query = query.where(Run.id < before)
         found += await connection.scalars(query.limit(limit - len(found)))
@@ -162,22 +168,19 @@ async def of_ids(connection: AsyncConnection, run_ids: list[str], wanted: Filter
     return [*await connection.execute(query)]
 
 
-def _errors() -> sa.CTE:
-    """Return all names of exceptions that there are, each found by one step in their index."""
+async def _errors_called(connection: AsyncConnection, name: str) -> list[str]:
+    """Return the exceptions of a name that there are, each found by one step in their index."""
     lowest = sa.select(sa.func.min(Run.error_type).label("name"))
-    names = lowest.where(Run.error_type.is_not(None)).cte("errors", recursive=True)
-    following = lowest.where(Run.error_type > names.c.name).scalar_subquery()
-    return names.union_all(sa.select(following).where(names.c.name.is_not(None)))
+    there = lowest.where(Run.error_type.is_not(None)).cte("errors", recursive=True)
+    following = lowest.where(Run.error_type > there.c.name).scalar_subquery()
+    there = there.union_all(sa.select(following).where(there.c.name.is_not(None)))
+    query = sa.select(there.c.name).where(_is_called(there.c.name, name))
+    return [*await connection.scalars(query)]
 
 
-def _is_error(name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a run failed with an exception, with its module or without."""
-    errors = _errors().c.name
-    return Run.error_type.in_(
-        sa.select(errors).where(
-            sa.or_(errors == name, errors.endswith(f".{name}", autoescape=True))
-        )
-    )
+def _is_called(error: Any, name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an exception has a name, with its module or without."""
+    return sa.or_(error == name, error.endswith(f".{name}", autoescape=True))
 
 
 def runs_of(event_id: str) -> sa.ColumnElement[bool]:
