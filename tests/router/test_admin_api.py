@@ -1,5 +1,6 @@
 """The admin API: real HTTP over a real database."""
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 from tests.router.serving import Admin, Broker, no_history, operations
+from yarl import URL
 
 from turnout.router.api import make_app
 from turnout.router.database import open_database
@@ -322,6 +324,20 @@ async def test_a_body_that_cannot_be_read_is_refused(
     assert (problem["status"], problem["code"]) == (status, code)
     (error,) = problem["errors"]
     assert error["field"] in {"body", "Content-Type"}
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.router.api.body._READ_TIMEOUT", 0.05)
+    url = URL(admin.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(
+        f"POST /api/v1/groups HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin.token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{".encode()
+    )
+    assert b" 408 " in await reader.readline()
+    writer.close()
 
 
 async def test_a_method_that_is_not_allowed_is_told_which_are(admin: Admin) -> None:

@@ -1,5 +1,6 @@
 """Bodies: how they are read, checked and written. The models are the documentation of the API."""
 
+import asyncio
 from typing import Annotated, Final, Generic, TypeVar
 
 from aiohttp import web
@@ -30,6 +31,9 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
+
+#: Seconds in which a body must have come.
+_READ_TIMEOUT = 30.0
 
 BodyType = TypeVar("BodyType", bound=Body)
 AnswerType = TypeVar("AnswerType", bound=Answer)
@@ -104,8 +108,8 @@ async def read(request: web.Request, model: type[BodyType], most: int) -> BodyTy
     """Read the body of a request, of so many bytes at most.
 
     Raises:
-        Problem: 413 it has more, 415 it is not sent as JSON, 400 it is no JSON, 422 a field is
-            wrong or unknown.
+        Problem: 413 it has more, 408 it does not come, 415 it is not sent as JSON, 400 it is no
+            JSON, 422 a field is wrong or unknown.
     """
     if request.content_type != "application/json":
         detail = "send the body as JSON: application/json"
@@ -120,16 +124,21 @@ async def read(request: web.Request, model: type[BodyType], most: int) -> BodyTy
 
 
 async def _content(request: web.Request, most: int) -> bytes:
-    content = bytearray()
-    if (request.content_length or 0) <= most:
-        async for part in request.content.iter_any():
-            content += part
-            if len(content) > most:
-                break
-        else:
-            return bytes(content)
     detail = f"this endpoint reads bodies of {most} bytes at most"
-    raise Problem(413, "body_too_large", detail, errors=[("body", detail)])
+    too_large = Problem(413, "body_too_large", detail, errors=[("body", detail)])
+    if (request.content_length or 0) > most:
+        raise too_large
+    content = bytearray()
+    try:
+        async with asyncio.timeout(_READ_TIMEOUT):
+            async for part in request.content.iter_any():
+                content += part
+                if len(content) > most:
+                    raise too_large
+    except (TimeoutError, ConnectionError):
+        detail = "the rest of the body did not come"
+        raise Problem(408, "body_incomplete", detail, errors=[("body", detail)]) from None
+    return bytes(content)
 
 
 def answer(model: Answer, *, status: int = 200) -> web.Response:

@@ -185,7 +185,7 @@ class Endpoint:
         if self.parts:
             found |= {400, 404}
         if self.body is not None:
-            found |= {400, 413, 415}
+            found |= {400, 408, 413, 415}
         if self.is_conditional:
             found |= {412}
         if self.is_repeatable:
