@@ -11,7 +11,7 @@ from tests.support.topology import linked
 from tests.support.waiting import eventually
 
 from turnout.shared import names
-from turnout.shared.amqp import Channel
+from turnout.shared.amqp import Channel, Delivery
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,36 @@ async def test_a_dead_letter_is_kept_with_its_reason_and_payload(
     assert letter["error"] == "ValueError: order 7 is wrong"
     shown = await system.admin("GET", f"dead/{letter['id']}", status=200)
     assert base64.b64decode(shown["body"]) == b"order 7 is wrong"
+
+
+async def test_the_history_knows_that_a_run_is_dead_which_ended_each_of_its_workers(
+    system: System, key: Key
+) -> None:
+    await system.make_flow("shop/deadly")
+    trigger = await system.make_trigger("shop/deadly")
+    event_id = (await system.call(trigger.path, key)).event_id
+    async with linked(system.amqp_url) as link:
+        giving_back = GivingBack()
+        await link.open(giving_back)
+        consume = commands.Basic.Consume(queue=names.flow_queue("shop", "deadly"))
+        await giving_back.call(consume, commands.Basic.ConsumeOk)
+        letter = await dead(system, event_id)
+    assert "delivery limit" in letter["reason"]
+
+    async def dead_run() -> Any:
+        (run,) = (await system.admin("GET", f"events/{event_id}", status=200))["runs"]
+        return run if run["state"] == "dead" else None
+
+    (attempt,) = (await eventually(dead_run, PATIENCE, "the run is dead"))["attempts"]
+    assert attempt["redelivered"]
+    assert "delivery limit" in attempt["error"]
+
+
+class GivingBack(Channel):
+    """A consumer that gives back whatever comes."""
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        self.reject(delivery.tag, requeue=True)
 
 
 async def test_those_that_look_alike_are_counted_together_and_discarded_with_a_reason(

@@ -11,20 +11,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.database import Database
 from turnout.router.history.erasure import erased
+from turnout.router.history.fold import Batch
+from turnout.router.history.stream import Message
+from turnout.router.history.write import write
 from turnout.router.letters.fingerprint import fingerprint
 from turnout.router.letters.models import DeadLetter
 from turnout.router.letters.write import upsert
 from turnout.router.registry import Actor, NotFound, changing
-from turnout.shared import log, names
+from turnout.shared import log, names, outcome
 from turnout.shared.amqp import Delivery, properties_of
 from turnout.shared.envelope import Envelope
 from turnout.shared.errors import InvalidEnvelope
+from turnout.shared.outcome import Outcome
 
 logger = log.get(__name__)
 
 KEPT = "kept"
 REPLAYED = "replayed"
 DISCARDED = "discarded"
+
+#: Stands where the worker does that has ended a run.
+_BROKER = "RabbitMQ"
 
 #: Instead of what it told of its event, and what became of it, once that is erased.
 _EMPTY = {"body": b"", "error": "", "place": "", "settled_by": "the event is erased"}
@@ -103,6 +110,9 @@ class DeadLetters:
                 if row["event_id"] in gone:
                     row.update(_EMPTY, state=DISCARDED, settled_at=row["died_at"])
             await upsert(connection, DeadLetter, rows)
+            if ended := [end for each in deliveries if (end := _end_by_broker(each))]:
+                history = Batch.of((), [Message(0, outcome.encode(ended))])
+                await write(connection, history.rows())
         for row in rows:
             logger.warning(
                 "dead letter",
@@ -238,6 +248,32 @@ def _row(delivery: Delivery) -> dict[str, Any]:
         "attempt": envelope.attempt,
         "received_at": envelope.received_at,
     }
+
+
+def _end_by_broker(delivery: Delivery) -> Outcome | None:
+    """Return the outcome of a run that RabbitMQ has put aside: no worker lived to tell it."""
+    headers: dict[str, Any] = properties_of(delivery).headers or {}
+    deaths = headers.get("x-death")
+    if "turnout-reason" in headers or not deaths:
+        return None
+    try:
+        envelope = Envelope.decode(delivery.body)
+    except InvalidEnvelope:
+        return None
+    moment = int(deaths[0]["time"].timestamp() * 1e9)
+    return Outcome(
+        state=outcome.DEAD,
+        event_id=envelope.event_id,
+        run_id=envelope.run_id,
+        attempt=envelope.attempt,
+        group=envelope.group,
+        flow=envelope.flow,
+        worker_id=_BROKER,
+        started_at=moment,
+        ended_at=moment,
+        redelivered=True,
+        error=f"WorkerLost: {_reason_of_broker(headers)}",
+    )
 
 
 def _reason_of_broker(headers: dict[str, Any]) -> str:
