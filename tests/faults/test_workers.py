@@ -99,7 +99,7 @@ async def test_a_paused_flow_starts_nothing_while_its_workers_are_killed(stage: 
         await eventually(
             lambda: said("flow is paused") >= paused + len(workers), PATIENCE, "both have paused"
         )
-        await eventually(lambda: not books.read_runs(), PATIENCE, "what ran has ended")
+        await eventually(books.are_told, PATIENCE, "what ran has been acknowledged")
         begun = len(books.attempts)
         for _ in range(2):
             served = [worker.log.count("flow is served") for worker in workers]

@@ -168,6 +168,14 @@ class Ledger:
 
         await eventually(are_there, PATIENCE, f"{count} more runs have succeeded")
 
+    async def are_told(self) -> bool:
+        """Tell whether the history knows how each run that has begun went on."""
+        if self.read_runs():
+            return False
+        await self._read_history()
+        begun = {event_id for event_id, _ in self.attempts}
+        return all(self.recorded.get(each) not in {None, "queued", "running"} for each in begun)
+
     async def balance(self) -> None:
         """Wait until each accepted event has ended and is archived, print the ledger, check it.
 
