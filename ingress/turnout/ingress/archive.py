@@ -6,7 +6,7 @@ from functools import partial
 
 from turnout.shared import block, names
 from turnout.shared.block import Block
-from turnout.shared.publisher import Confirm, Publisher, Verdict
+from turnout.shared.publisher import Confirm, Probe, Publisher, Verdict
 
 #: A block is closed when its events reach this many bytes.
 _MOST_BYTES = 1024 * 1024
@@ -16,6 +16,12 @@ _COMPRESS_UP_TO = 128 * 1024
 
 #: Verdicts are written after this many seconds if no event takes them along.
 _VERDICT_DELAY = 1.0
+
+
+def probe(process: str) -> Probe:
+    """Make a block without events, to find out whether the archive takes any."""
+    body = Block(process, sequence=0, first=0, last=0, events=()).encode(compress=False)
+    return Probe(names.ARCHIVE, block.TYPE, body)
 
 
 class _Waiting:

@@ -10,7 +10,7 @@ from aiohttp import web
 from turnout.ingress import address, responses
 from turnout.ingress.accept import Acceptor
 from turnout.ingress.answer import Answer
-from turnout.ingress.archive import Archive
+from turnout.ingress.archive import Archive, probe
 from turnout.ingress.body import Bodies
 from turnout.ingress.call import PREFIX
 from turnout.ingress.connection import Server
@@ -26,7 +26,7 @@ from turnout.ingress.settings import IngressSettings
 from turnout.ingress.waiting import Waiting
 from turnout.shared import cache, log, metrics, service
 from turnout.shared.batch import Batch
-from turnout.shared.publisher import SETTLING, Publisher
+from turnout.shared.publisher import Publisher
 from turnout.shared.replies import Replies
 
 logger = log.get(__name__)
@@ -58,7 +58,10 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     cache_url = settings.redis_url.get_secret_value()
     client = cache.connect(cache_url, timeout=settings.cache_timeout)
     publisher = Publisher(
-        settings.amqp_urls, name=name, deadline=settings.publish_deadline, settling=SETTLING
+        settings.amqp_urls,
+        name=name,
+        deadline=settings.publish_deadline,
+        probe=probe(name),
     )
     await publisher.start()
     with contextlib.suppress(TimeoutError):

@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from turnout.shared import cache, ids, log, metrics, service
+from turnout.shared import cache, ids, log, metrics, names, outcome, service
 from turnout.shared.amqp import Link
 from turnout.shared.backoff import Backoff
 from turnout.shared.batch import Batch
 from turnout.shared.errors import BrokerError, ChannelRefused, FlowError
-from turnout.shared.publisher import SETTLING, Publisher
+from turnout.shared.publisher import Probe, Publisher
 from turnout.workers import prefetch
 from turnout.workers.answers import Answers
 from turnout.workers.consumer import Consumer
@@ -50,7 +50,9 @@ class Pool:
         self._id = ids.new(ids.WORKER)
         self._settings = settings
         self._publisher = Publisher(
-            settings.amqp_urls, name=f"{self._id} publishes", settling=SETTLING
+            settings.amqp_urls,
+            name=f"{self._id} publishes",
+            probe=Probe(names.OUTCOMES, outcome.TYPE, outcome.join(())),
         )
         self._board = cache.connect(settings.redis_url.get_secret_value())
         self._notices = Notices(self._board, flows)
