@@ -132,7 +132,7 @@ async def test_an_event_that_ends_its_worker_each_time_is_dead_and_takes_no_othe
             await eventually(lambda: reason_of(stage, poison), 4 * PATIENCE, "it is dead")
             await books.more(_RUNS)
     await books.balance()
-    assert "20" in await reason_of(stage, poison)
+    assert "delivery limit" in await reason_of(stage, poison)
 
 
 @contextlib.asynccontextmanager
