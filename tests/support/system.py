@@ -226,6 +226,11 @@ class System:
         """The processes that run: the same ones are the same numbers."""
         return [command.pid for command in self._commands if command.is_running]
 
+    @property
+    def command_line(self) -> dict[str, str]:
+        """The settings of `turnout` that let it reach the router."""
+        return {"TURNOUT_ADMIN_URL": self.router.url, "TURNOUT_ADMIN_TOKEN": self._token}
+
     # -- the registry
 
     async def admin(self, method: str, path: str, body: object = None, *, status: int) -> Any:
