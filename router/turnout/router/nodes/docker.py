@@ -10,7 +10,7 @@ from pathlib import Path
 
 from turnout.router.nodes.node import Node
 from turnout.router.nodes.ports import LOOPBACK
-from turnout.router.nodes.rabbitmq import RabbitMQ
+from turnout.router.nodes.rabbitmq import ERLANG_ARGUMENTS, RabbitMQ
 from turnout.router.nodes.redis import Redis, configuration
 
 #: The images of compose.yaml as well: what is tried is what is run.
@@ -63,6 +63,10 @@ class _Container(Node):
         """Return where its files are seen inside."""
         raise NotImplementedError
 
+    def variables(self) -> Mapping[str, str]:
+        """Return environment variables that are set inside; no secrets, which `ps` would show."""
+        return {}
+
     def arguments(self) -> Sequence[str]:
         """Return what is appended to the image's own command."""
         return ()
@@ -76,6 +80,8 @@ class _Container(Node):
         options = ["--volume", f"{self._container}:{self.data}"]
         for outer, inner in self.publish().items():
             options += ["--publish", f"{LOOPBACK}:{outer}:{inner}"]
+        for name, value in self.variables().items():
+            options += ["--env", f"{name}={value}"]
         for file, path in self.mounts().items():
             options += ["--volume", f"{file}:{path}:ro"]
         # RabbitMQ's data belongs to a node name, which holds the host's.
@@ -121,6 +127,10 @@ class ContainerRabbitMQ(_Container, RabbitMQ):
     def publish(self) -> Mapping[int, int]:
         """Return the ports of AMQP and of the management API."""
         return {self.amqp_port: 5672, self.management_port: 15672}
+
+    def variables(self) -> Mapping[str, str]:
+        """Return how its Erlang machine is to run."""
+        return {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS}
 
     def mounts(self) -> Mapping[Path, str]:
         """Write and return configuration and definitions."""

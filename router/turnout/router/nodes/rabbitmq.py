@@ -22,6 +22,12 @@ _PROBE_SECONDS = 1.0
 _SERVER = "rabbitmq-server"
 _PACKAGED_SERVER = Path("/usr/lib/rabbitmq/bin") / _SERVER
 
+#: Arguments of its Erlang machine, which by default takes a thread for each processor and holds it
+#: there. Here it shares the machine: it takes half as many, and the system chooses where they run.
+#: That is a quarter to a third less of its CPU time for one event at full load.
+#: https://www.rabbitmq.com/docs/runtime#scheduling
+ERLANG_ARGUMENTS = "+SP 50:50 +stbt u"
+
 _CONFIGURATION = """\
 listeners.tcp.1 = {host}:{amqp_port}
 management.tcp.ip = {host}
@@ -150,6 +156,7 @@ class LocalRabbitMQ(RabbitMQ):
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._file("enabled_plugins")),
             # Without it the server's script stays as a second process, between us and the node.
             "RUNNING_UNDER_SYSTEMD": "true",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
             # For every Erlang machine that it starts: without it they listen on all addresses.
             "ERL_FLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
         }
