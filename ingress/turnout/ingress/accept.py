@@ -8,7 +8,6 @@ from aiohttp import web
 from turnout.ingress import auth, content_type, responses, waiting
 from turnout.ingress.admission import Claim, admission
 from turnout.ingress.answer import Answer
-from turnout.ingress.archive import Archive
 from turnout.ingress.auth import Presented
 from turnout.ingress.body import Bodies
 from turnout.ingress.call import Call
@@ -17,11 +16,12 @@ from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
+from turnout.ingress.outbox import Outbox
 from turnout.ingress.overlap import Overlaps
 from turnout.ingress.refused import Refused
 from turnout.ingress.responses import Refusal
 from turnout.ingress.waiting import Waiting
-from turnout.shared import envelope, keys, names
+from turnout.shared import keys
 from turnout.shared.batch import Unavailable
 from turnout.shared.envelope import Envelope
 from turnout.shared.publisher import BUSY, Publisher, Verdict
@@ -36,8 +36,8 @@ class Acceptor:
         limits: what a key and a trigger may.
         bodies: reads them.
         idempotency: remembers idempotency keys.
-        publisher: publishes events.
-        archive: writes them into the archive.
+        publisher: the connection to the broker.
+        outbox: publishes events on it.
         counts: counts what is accepted.
         overlaps: counts who comes with what was replaced.
         refused: notes what is not.
@@ -52,7 +52,7 @@ class Acceptor:
         bodies: Bodies,
         idempotency: Idempotency,
         publisher: Publisher,
-        archive: Archive,
+        outbox: Outbox,
         counts: Counts,
         overlaps: Overlaps,
         refused: Refused,
@@ -63,7 +63,7 @@ class Acceptor:
         self._bodies = bodies
         self._idempotency = idempotency
         self._publisher = publisher
-        self._archive = archive
+        self._outbox = outbox
         self._counts = counts
         self._overlaps = overlaps
         self._refused = refused
@@ -186,19 +186,14 @@ class Acceptor:
 
     async def _publish(self, event: Envelope) -> Refusal | None:
         """Publish an event; None: it is safe in its queue and in the archive."""
-        encoded = event.encode()
-        # The archive comes first: its block then leaves in the same write as the events.
-        archived = self._archive.add(event.received_at, encoded)
-        routed = self._publisher.publish(
-            names.TRIGGERS, event.routing_key, encoded, kind=envelope.TYPE
+        in_archive, in_queue = await self._outbox.add(
+            event.routing_key, event.received_at, event.encode()
         )
-        # The archive is usually the later one: then nobody is woken twice.
-        in_archive, in_queue = await archived, await routed
         if in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED:
             self._counts.accepted(event.trigger_id, event.key_id)
             return None
         if in_archive.verdict is not Verdict.REFUSED:
-            self._archive.retract(event.event_id, in_queue.verdict)
+            self._outbox.retract(event.event_id, in_queue.verdict)
         if in_queue.verdict is Verdict.REFUSED:
             return responses.NOT_PUBLISHED.because(in_queue.reason)
         uncertain = in_archive if in_queue.verdict is Verdict.ACCEPTED else in_queue

@@ -10,7 +10,6 @@ from aiohttp import web
 from turnout.ingress import address, responses
 from turnout.ingress.accept import Acceptor
 from turnout.ingress.answer import Answer
-from turnout.ingress.archive import Archive, probe
 from turnout.ingress.body import Bodies
 from turnout.ingress.call import PREFIX
 from turnout.ingress.connection import Server
@@ -19,6 +18,7 @@ from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
 from turnout.ingress.metrics import Metrics
+from turnout.ingress.outbox import Outbox, probe
 from turnout.ingress.overlap import Overlaps
 from turnout.ingress.rate import Rates
 from turnout.ingress.refused import Refused
@@ -85,7 +85,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
             lifetime=settings.idempotency_lifetime,
         ),
         publisher=publisher,
-        archive=Archive(publisher, name),
+        outbox=Outbox(publisher, name),
         counts=counts,
         overlaps=Overlaps(counts),
         refused=refused,
@@ -136,7 +136,7 @@ async def _problems(lookup: Lookup, publisher: Publisher) -> dict[str, str]:
     """Say what keeps calls from being accepted."""
     problems = {}
     if publisher.trouble is not None:
-        problems["broker"] = publisher.trouble.reason
+        problems["broker"] = publisher.alarm or publisher.trouble.reason
     trouble = await lookup.trouble()
     if trouble is not None:
         problems["cache"] = trouble

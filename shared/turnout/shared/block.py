@@ -1,4 +1,4 @@
-"""A block: all events that one ingress process accepted in one turn of its event loop.
+"""A block: events that left one ingress process together.
 
 The archive stream holds blocks, not events: the broker confirms one message for many calls, and the
 recorder and replay read many events with one delivery. An event is found again by the block's

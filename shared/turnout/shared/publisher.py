@@ -24,8 +24,9 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Literal, NamedTuple
 
 from pamqp import commands
@@ -87,7 +88,7 @@ class Probe(NamedTuple):
 class _Sent(NamedTuple):
     """One publish that waits for its confirmation."""
 
-    future: asyncio.Future[Confirm]
+    ended: Callable[[Confirm], None]
     size: int
     deadline: float
 
@@ -107,20 +108,19 @@ class _ConfirmChannel(Channel):
         self._oldest = 1
         self._less: asyncio.Future[None] | None = None
 
-    def publish(
+    def send(
         self,
         exchange: str,
         routing_key: str,
         body: bytes,
         *,
         kind: str,
+        ended: Callable[[Confirm], None],
         deadline: float,
         headers: dict[str, str | int] | None = None,
         priority: int | None = None,
-    ) -> asyncio.Future[Confirm]:
-        """Publish a message; see `Publisher.publish`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Confirm] = loop.create_future()
+    ) -> None:
+        """Publish a message; see `Publisher.send`."""
         size = len(body)
         tag = self.last_tag + 1
         message = message_frames(
@@ -136,9 +136,8 @@ class _ConfirmChannel(Channel):
         )
         self.last_tag = tag
         self.bytes += size
-        self.sent[tag] = _Sent(future, size, loop.time() + deadline)
+        self.sent[tag] = _Sent(ended, size, asyncio.get_running_loop().time() + deadline)
         self.link.write(message)
-        return future
 
     async def less(self) -> None:
         """Wait until something that is under way has ended."""
@@ -187,8 +186,7 @@ class _ConfirmChannel(Channel):
         if self._less is not None:
             self._less.set_result(None)
             self._less = None
-        if not entry.future.done():  # its caller may have been cancelled
-            entry.future.set_result(confirm)
+        entry.ended(confirm)
 
 
 class Publisher:
@@ -252,6 +250,11 @@ class Publisher:
         return "blocked" if trouble is BLOCKED else "disconnected"
 
     @property
+    def alarm(self) -> str | None:
+        """What the broker says of why it blocks publishers; None when it does not."""
+        return None if self._link is None else self._link.blocked
+
+    @property
     def unconfirmed(self) -> int:
         """How many publishes wait for their confirmation."""
         return 0 if self._channel is None else len(self._channel.sent)
@@ -287,8 +290,9 @@ class Publisher:
     async def close(self) -> None:
         """Refuse what comes, wait for what is under way, close the connection."""
         self._closing = True
-        if self._channel is not None and self._channel.sent:
-            await asyncio.wait([entry.future for entry in self._channel.sent.values()])
+        channel = self._channel
+        while channel is not None and channel.sent:
+            await channel.less()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -318,21 +322,48 @@ class Publisher:
         Returns:
             A future that ends with a `Confirm`, at the latest at the deadline. It never fails.
         """
-        trouble, channel = self.trouble, self._channel
-        if trouble is None and channel is not None and self._has_no_room(channel, len(body)):
-            trouble = BUSY
-        if trouble is not None or channel is None:
-            refused: asyncio.Future[Confirm] = asyncio.get_running_loop().create_future()
-            refused.set_result(trouble or DISCONNECTED)
-            return refused
-        return channel.publish(
+        future: asyncio.Future[Confirm] = asyncio.get_running_loop().create_future()
+        self.send(
             exchange,
             routing_key,
             body,
             kind=kind,
+            ended=partial(_end, future),
             headers=headers,
             priority=priority,
+        )
+        return future
+
+    def send(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        kind: str,
+        ended: Callable[[Confirm], None],
+        headers: dict[str, str | int] | None = None,
+        priority: int | None = None,
+    ) -> None:
+        """Publish one message as `publish` does, and call `ended` instead of ending a future.
+
+        It is called once, perhaps before this returns; it returns at once and never raises.
+        """
+        trouble, channel = self.trouble, self._channel
+        if trouble is None and channel is not None and self._has_no_room(channel, len(body)):
+            trouble = BUSY
+        if trouble is not None or channel is None:
+            ended(trouble or DISCONNECTED)
+            return
+        channel.send(
+            exchange,
+            routing_key,
+            body,
+            kind=kind,
+            ended=ended,
             deadline=self._deadline,
+            headers=headers,
+            priority=priority,
         )
 
     def _has_no_room(self, channel: _ConfirmChannel, size: int) -> bool:
@@ -398,8 +429,15 @@ async def _confirm_probe(channel: _ConfirmChannel, probe: Probe) -> None:
     Raises:
         BrokerError: it has not.
     """
-    confirmed = channel.publish(probe.exchange, "", probe.body, kind=probe.kind, deadline=_PROBING)
+    confirmed: asyncio.Future[Confirm] = asyncio.get_running_loop().create_future()
+    ended = partial(_end, confirmed)
+    channel.send(probe.exchange, "", probe.body, kind=probe.kind, ended=ended, deadline=_PROBING)
     await asyncio.wait([confirmed], timeout=_PROBING)
     confirm = confirmed.result() if confirmed.done() else LATE
     if confirm is not ACCEPTED:
         raise BrokerError(f"{probe.exchange} is not back: {confirm.reason}")
+
+
+def _end(future: asyncio.Future[Confirm], confirm: Confirm) -> None:
+    if not future.done():  # its caller may have been cancelled
+        future.set_result(confirm)

@@ -1,0 +1,216 @@
+"""The outbox: accepted events leave for the broker together, with the block that archives them.
+
+    add() ──▶ waits ──▶ leaves ──▶ the block and the event are confirmed, refused or unknown
+                │ at the end of this turn of the event loop, if few are under way;
+                │ else when one departure of those has ended, or after a moment
+
+The broker syncs what comes together once, and the archive holds it as one block, so the busier the
+broker is, the more events share that price; on a quiet system an event does not wait.
+"""
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import NamedTuple
+
+from turnout.shared import block, envelope, names
+from turnout.shared.block import Block
+from turnout.shared.publisher import Confirm, Probe, Publisher, Verdict
+
+#: Departures that may be under way: the broker works on one while the next is on its way.
+_MOST_UNDER_WAY = 2
+
+#: Seconds after which what waits leaves, whatever is under way.
+_LONGEST_WAIT = 0.02
+
+#: A block is closed when its events reach this many bytes.
+_MOST_BYTES = 1024 * 1024
+
+#: Deflating more than this at once would hold up the event loop for too long.
+_COMPRESS_UP_TO = 128 * 1024
+
+#: Verdicts are written after this many seconds if no event takes them along.
+_VERDICT_DELAY = 1.0
+
+
+def probe(process: str) -> Probe:
+    """Make a block without events, to find out whether the archive takes any."""
+    body = Block(process, sequence=0, first=0, last=0, events=()).encode(compress=False)
+    return Probe(names.ARCHIVE, block.TYPE, body)
+
+
+class Ends(NamedTuple):
+    """What became of an event at the two places where it has to be."""
+
+    in_archive: Confirm
+    in_queue: Confirm
+
+
+class Outbox:
+    """Publishes the events of one ingress process, and writes its blocks.
+
+    Args:
+        publisher: publishes them.
+        process: a name of this process that no other one has.
+    """
+
+    def __init__(self, publisher: Publisher, process: str) -> None:
+        self._publisher = publisher
+        self._process = process
+        self._loop = asyncio.get_running_loop()
+        self._sequence = 0
+        self._waiting: list[_Event] = []
+        self._under_way = 0
+        self._timer: asyncio.TimerHandle | None = None
+        # Bounded: during a long outage the newest verdicts matter most.
+        self._verdicts: deque[tuple[str, str]] = deque(maxlen=100_000)
+        self._verdict_timer: asyncio.TimerHandle | None = None
+
+    def add(self, routing_key: str, received_at: int, encoded: bytes) -> asyncio.Future[Ends]:
+        """Publish an event with the next ones that leave.
+
+        Args:
+            routing_key: where it goes.
+            received_at: nanoseconds since the Unix epoch.
+            encoded: its envelope.
+
+        Returns:
+            A future with what became of it. It never fails.
+        """
+        future: asyncio.Future[Ends] = self._loop.create_future()
+        if not self._waiting:
+            if self._under_way >= _MOST_UNDER_WAY:
+                self._timer = self._loop.call_later(_LONGEST_WAIT, self._leave)
+            else:
+                self._loop.call_soon(self._leave)
+        self._waiting.append(_Event(routing_key, received_at, encoded, future))
+        return future
+
+    def retract(self, event_id: str, verdict: Verdict) -> None:
+        """Note in a later block that an event was not accepted after all."""
+        self._verdicts.append((event_id, verdict.value))
+        self._write_verdicts_later()
+
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        events: list[_Event] = []
+        size = 0
+        for each in waiting:
+            if events and size + len(each.encoded) > _MOST_BYTES:
+                self._publish(events, size)
+                events, size = [], 0
+            events.append(each)
+            size += len(each.encoded)
+        if events:
+            self._publish(events, size)
+
+    def _publish(self, events: list["_Event"], size: int) -> None:
+        """Publish events and their block, which goes first."""
+        self._under_way += 1
+        departure = _Departure(self, events)
+        for each in events:
+            each.departure = departure
+        self._sequence += 1
+        verdicts = tuple(self._verdicts)
+        self._verdicts.clear()
+        body = Block(
+            process=self._process,
+            sequence=self._sequence,
+            first=events[0].received_at if events else 0,
+            last=events[-1].received_at if events else 0,
+            events=tuple([each.encoded for each in events]),
+            verdicts=verdicts,
+        ).encode(compress=size <= _COMPRESS_UP_TO)
+        ended = partial(self._archived, departure, verdicts)
+        self._publisher.send(names.ARCHIVE, "", body, kind=block.TYPE, ended=ended)
+        for each in events:
+            self._publisher.send(
+                names.TRIGGERS,
+                each.routing_key,
+                each.encoded,
+                kind=envelope.TYPE,
+                ended=each.routed,
+            )
+
+    def _archived(
+        self, departure: "_Departure", verdicts: tuple[tuple[str, str], ...], confirm: Confirm
+    ) -> None:
+        departure.archived(confirm)
+        if verdicts and confirm.verdict is not Verdict.ACCEPTED:
+            self._verdicts.extendleft(reversed(verdicts))
+            self._write_verdicts_later()
+
+    def arrived(self) -> None:
+        """Let go what waited for a departure that has ended."""
+        self._under_way -= 1
+        if self._waiting and self._under_way < _MOST_UNDER_WAY:
+            # When all has been heard that the broker said at once.
+            self._loop.call_soon(self._leave)
+
+    def _write_verdicts_later(self) -> None:
+        if self._verdict_timer is None:
+            self._verdict_timer = self._loop.call_later(_VERDICT_DELAY, self._write_verdicts)
+
+    def _write_verdicts(self) -> None:
+        self._verdict_timer = None
+        if self._verdicts:
+            self._publish([], 0)
+
+
+class _Departure:
+    """What left together, and what is not known of it yet."""
+
+    __slots__ = ("_events", "_missing", "_outbox", "in_archive")
+
+    def __init__(self, outbox: Outbox, events: list["_Event"]) -> None:
+        self.in_archive: Confirm | None = None
+        self._outbox = outbox
+        self._events = events
+        self._missing = len(events) + 1
+
+    def archived(self, confirm: Confirm) -> None:
+        """Note what became of the block."""
+        self.in_archive = confirm
+        for each in self._events:
+            each.end_if_known()
+        self.one_less()
+
+    def one_less(self) -> None:
+        """Note that one more has ended."""
+        self._missing -= 1
+        if not self._missing:
+            self._events.clear()  # they refer to this: without it, it would be garbage to collect
+            self._outbox.arrived()
+
+
+class _Event:
+    """One event on its way."""
+
+    __slots__ = ("_future", "_in_queue", "departure", "encoded", "received_at", "routing_key")
+
+    departure: _Departure
+    """Set when it leaves."""
+
+    def __init__(
+        self, routing_key: str, received_at: int, encoded: bytes, future: asyncio.Future[Ends]
+    ) -> None:
+        self.routing_key = routing_key
+        self.received_at = received_at
+        self.encoded = encoded
+        self._future = future
+        self._in_queue: Confirm | None = None
+
+    def routed(self, confirm: Confirm) -> None:
+        """Note what became of it at its queue."""
+        self._in_queue = confirm
+        self.end_if_known()
+        self.departure.one_less()
+
+    def end_if_known(self) -> None:
+        """Tell who waits, when there is no more to come."""
+        in_archive, in_queue = self.departure.in_archive, self._in_queue
+        if in_archive is not None and in_queue is not None and not self._future.done():
+            self._future.set_result(Ends(in_archive, in_queue))
