@@ -114,16 +114,18 @@ class Served:
 
     Attributes:
         key: which is accepted.
+        narrow_key: which may have one call under way.
         route: the routing key of a trigger that takes POST.
         open_route: that of one that takes any method, and the key in the query.
+        paced_route: that of one that takes two calls, and then one in ten seconds.
         accepted: ids of the events that were answered 202, with a body.
     """
 
     def __init__(
         self, directory: Path, amqp_url: str, redis_url: str, settings: Mapping[str, str]
     ) -> None:
-        self.key = keys.new_key()
-        self.route, self.open_route = keys.new_routing_key(), keys.new_routing_key()
+        self.key, self.narrow_key = keys.new_key(), keys.new_key()
+        self.route, self.open_route, self.paced_route = (keys.new_routing_key() for _ in range(3))
         (self.port,) = ports.free_ports(1)
         self.amqp_url = amqp_url
         self.accepted: set[str] = set()
@@ -235,8 +237,10 @@ class Served:
                     frozenset(
                         [
                             Binding(names.ARCHIVE, names.ARCHIVE),
-                            Binding(names.TRIGGERS, QUEUE, self.route),
-                            Binding(names.TRIGGERS, QUEUE, self.open_route),
+                            *(
+                                Binding(names.TRIGGERS, QUEUE, route)
+                                for route in (self.route, self.open_route, self.paced_route)
+                            ),
                         ]
                     ),
                 ),
@@ -246,9 +250,13 @@ class Served:
         trigger = TriggerRecord("trg_1", "flw_1", "grp_1", "shop", "seen")
         any_method = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
         open_trigger = trigger._replace(trigger_id="trg_2", methods=any_method, key_in_query=True)
+        paced_trigger = trigger._replace(trigger_id="trg_3", rate=0.1, burst=2)
         with redis.Redis.from_url(self._redis_url) as cache:
             key = KeyRecord("key_1", "grp_1")
+            narrow_key = KeyRecord("key_2", "grp_1", in_flight=1)
             cache.set(names.auth_key(self.key.digest), key.encode())
+            cache.set(names.auth_key(self.narrow_key.digest), narrow_key.encode())
+            cache.set(names.auth_trigger(self.paced_route), paced_trigger.encode())
             cache.set(names.auth_trigger(self.route), trigger.encode())
             cache.set(names.auth_trigger(self.open_route), open_trigger.encode())
             cache.set(names.AUTH_EPOCH, 1)

@@ -24,8 +24,8 @@ from turnout.shared.publisher import (
 
 DEADLINE = 0.5
 
-#: Seconds by which an answer may be late because the machine is busy with other things.
-BUSY_FOR = 10.0
+#: Seconds by which the publisher may miss a deadline: it looks ten times in the shortest one.
+LATENESS = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -152,19 +152,28 @@ async def test_every_future_ends_by_its_deadline_through_any_sequence_of_trouble
 ) -> None:
     async with publishing(proxy.url) as publisher:
         loop = asyncio.get_running_loop()
-        slowest = 0.0
+        slowest = away = 0.0
         confirms: Counter[Confirm] = Counter()
         stop = asyncio.Event()
 
         async def call() -> None:
             nonlocal slowest
             while not stop.is_set():
-                began = loop.time()
+                began, was_away = loop.time(), away
                 confirms[await publish(publisher)] += 1
-                slowest = max(slowest, loop.time() - began)
-                await asyncio.sleep(0.001)
+                took = loop.time() - began
+                await asyncio.sleep(0.02)  # until the watch has seen it too
+                slowest = max(slowest, took - (away - was_away))
 
-        calls = asyncio.gather(*(call() for _ in range(20)))
+        async def watch() -> None:
+            """Add up for how long the machine, busy with other things, kept this loop waiting."""
+            nonlocal away
+            while not stop.is_set():
+                began = loop.time()
+                await asyncio.sleep(0.01)
+                away += loop.time() - began - 0.01
+
+        calls = asyncio.gather(watch(), *(call() for _ in range(20)))
         for trouble in (proxy.cut, proxy.freeze, proxy.cut, proxy.down, proxy.hold_replies):
             await eventually(lambda: publisher.trouble is None, 20)
             await more(confirms, ACCEPTED)
@@ -176,9 +185,8 @@ async def test_every_future_ends_by_its_deadline_through_any_sequence_of_trouble
                 await more(confirms, LATE)
             proxy.thaw()
         stop.set()
-        async with asyncio.timeout(DEADLINE + BUSY_FOR):
-            await calls
-        assert slowest < DEADLINE + BUSY_FOR
+        await calls
+        assert slowest < DEADLINE + LATENESS
         assert set(confirms) <= {ACCEPTED, LATE, LOST, DISCONNECTED}
         await assert_goes_on(publisher)
 

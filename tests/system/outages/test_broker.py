@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 
 import pytest
+from tests.support.brokers import memory_alarm
 from tests.support.system import PATIENCE, Answer, Key, System, Trigger
 from tests.support.waiting import eventually
 
@@ -62,6 +63,27 @@ async def test_a_silent_broker_is_a_503_by_the_deadline_and_then_all_goes_on(
     assert answer.json["event_id"].startswith("evt_")
     await assert_goes_on(system, key, trigger)
     assert system.pids == pids
+
+
+async def test_a_blocked_broker_is_a_503_at_once_and_then_all_goes_on(
+    system: System, broker_node: RabbitMQ, key: Key, trigger: Trigger
+) -> None:
+    await assert_goes_on(system, key, trigger)
+    with memory_alarm(broker_node):
+
+        async def blocked() -> str | None:
+            # The broker says so only to who publishes.
+            await system.call(trigger.path, key, data=b"meanwhile")
+            ready = await system.ingress.get("/readyz")
+            return str(ready.json["broker"]) if ready.status == 503 else None
+
+        assert "memory" in await eventually(blocked, PATIENCE, "ingress is told")
+        began = time.monotonic()
+        answer = await system.call(trigger.path, key)
+        assert time.monotonic() - began < DEADLINE
+        assert (answer.status, answer.json["code"]) == (503, "not_accepted")
+        assert int(answer.headers["Retry-After"]) > 0
+    await assert_goes_on(system, key, trigger)
 
 
 async def assert_goes_on(system: System, key: Key, trigger: Trigger) -> None:

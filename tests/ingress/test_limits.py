@@ -1,0 +1,75 @@
+"""Who sends too much, or too slowly, is told so, and holds up nobody else."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from tests.ingress.serving import Served, Talk
+from tests.support.waiting import eventually
+
+CLOSE = b"Connection: close"
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, amqp_url: str, redis_url: str
+) -> Iterator[Served]:
+    """An ingress that has little patience."""
+    settings = {"TURNOUT_READ_TIMEOUT": "1", "TURNOUT_KEEP_ALIVE": "2"}
+    served = Served(tmp_path_factory.mktemp("ingress"), amqp_url, redis_url, settings)
+    with served.running():
+        yield served
+
+
+def test_calls_beyond_a_rate_are_told_when_to_come_again_before_their_body_is_read(
+    served: Served,
+) -> None:
+    call = served.call(CLOSE, body=b"body").replace(
+        served.route.encode(), served.paced_route.encode()
+    )
+    for _ in range(2):
+        assert [each.status for each in served.talk(call).answers] == [202]
+    (answer,) = served.talk(call.removesuffix(b"body")).answers
+    assert answer.told == (429, "rate_limited")
+    assert 1 <= int(answer.headers["retry-after"]) <= 10
+    assert answer.headers["ratelimit-policy"] == '"trigger";q=2;w=20'
+    assert answer.headers["ratelimit"] == f'"trigger";r=0;t={answer.headers["retry-after"]}'
+
+
+async def test_a_key_has_only_so_many_calls_under_way_and_others_do_not_notice(
+    served: Served,
+) -> None:
+    call = served.call(CLOSE, body=b"body")
+    narrow = call.replace(served.key.text.encode(), served.narrow_key.text.encode())
+    with socket.create_connection(("127.0.0.1", served.port)) as first:
+        first.sendall(narrow.removesuffix(b"dy"))
+
+        def refused() -> Talk | None:
+            talk = served.talk(narrow)
+            return talk if talk.answers[0].status != 202 else None
+
+        (answer,) = (await eventually(refused, 1, "the first call is under way")).answers
+        assert answer.told == (429, "too_many_in_flight")
+        assert int(answer.headers["retry-after"]) > 0
+        assert [each.status for each in served.talk(call).answers] == [202]
+        first.sendall(b"dy")
+        assert Talk.read(_rest(first)).answers[0].status == 202
+    assert [each.status for each in served.talk(narrow).answers] == [202]
+
+
+def test_a_body_that_is_too_slow_is_refused_and_the_connection_closed(served: Served) -> None:
+    half = served.call(body=b"body").removesuffix(b"dy")
+    (answer,) = served.talk(half).answers
+    assert answer.told == (408, "body_timeout")
+
+
+def test_a_head_that_is_too_slow_ends_the_connection(served: Served) -> None:
+    assert served.talk(served.call()[:40]).answers == []
+
+
+def _rest(connection: socket.socket) -> bytes:
+    """Read all that comes until the connection is closed."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
