@@ -12,6 +12,7 @@ from tests.support.waiting import eventually
 
 from turnout.shared import names
 from turnout.shared.amqp import Channel, Delivery
+from turnout.shared.publisher import ACCEPTED, Publisher
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,8 @@ async def test_a_dead_letter_is_kept_with_its_reason_and_payload(
     assert letter["flow"] == "shop/failing"
     assert letter["attempt"] == 2
     assert letter["error"] == "ValueError: order 7 is wrong"
+    assert letter["place"].startswith("flows/trouble.py:")
+    assert letter["place"].endswith(" in failing")
     shown = await system.admin("GET", f"dead/{letter['id']}", status=200)
     assert base64.b64decode(shown["body"]) == b"order 7 is wrong"
 
@@ -97,6 +100,30 @@ async def test_those_that_look_alike_are_counted_together_and_discarded_with_a_r
     assert done == {"count": 2}
     shown = await system.admin("GET", f"dead/{letters[0]['id']}", status=200)
     assert (shown["state"], shown["settled_by"]) == ("discarded", "they were tests")
+
+
+async def put(system: System, flow: str, body: bytes) -> None:
+    """Put a message into the queue of a flow."""
+    publisher = Publisher([system.amqp_url], name="test publishes")
+    await publisher.start()
+    await publisher.ready()
+    queue = names.flow_queue(*names.flow_address(flow))
+    assert await publisher.publish("", queue, body, kind="test") == ACCEPTED
+    await publisher.close()
+
+
+async def test_what_is_no_envelope_is_kept_with_its_bytes(system: System) -> None:
+    await put(system, "shop/seen", b"no envelope at all")
+
+    async def there() -> Any:
+        found = await system.admin("GET", "dead?flow=shop/seen&limit=1000", status=200)
+        return next((each for each in found["items"] if each["id"].startswith("raw_")), None)
+
+    letter = await eventually(there, PATIENCE, "it is kept")
+    assert (letter["event_id"], letter["reason"]) == (None, "no envelope")
+    assert "msgpack" in letter["error"]
+    shown = await system.admin("GET", f"dead/{letter['id']}", status=200)
+    assert base64.b64decode(shown["body"]) == b"no envelope at all"
 
 
 async def test_everything_is_never_meant(system: System) -> None:

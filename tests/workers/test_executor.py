@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import re
 import threading
@@ -75,6 +76,20 @@ async def test_whatever_the_flow_raises_is_its_failure(
     assert text in end.error
     assert "raise kind(text)" in end.traceback
     assert not {attempt.__file__, executor.__file__} & set(re.findall('"(.*?)"', end.traceback))
+
+
+async def test_a_failure_names_the_last_line_of_the_authors_own_code() -> None:
+    def helper(text: str) -> None:
+        json.loads(text)
+
+    def function(event: Event) -> None:
+        helper("{")
+
+    end = await run(function)
+
+    assert isinstance(end, Failure)
+    line = helper.__code__.co_firstlineno + 1
+    assert end.place == f"workers/test_executor.py:{line} in helper"
 
 
 async def test_an_async_flow_that_takes_too_long_is_cancelled() -> None:

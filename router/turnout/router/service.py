@@ -25,6 +25,7 @@ from turnout.router.monitor import Monitor
 from turnout.router.operations import Operations
 from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
+from turnout.router.settled import Settled
 from turnout.router.sweep import Sweep
 from turnout.shared import cache, keys, log, metrics, service
 from turnout.shared.errors import AddressTaken
@@ -81,6 +82,11 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
                     database,
                     max_age=timedelta(days=settings.history_max_days),
                     max_bytes=settings.history_max_bytes,
+                ).run,
+                "settled": Settled(
+                    database,
+                    max_age=timedelta(days=settings.history_max_days),
+                    max_bytes=settings.settled_max_bytes,
                 ).run,
                 "audit retention": AuditRetention(
                     registry, timedelta(days=settings.audit_max_days)

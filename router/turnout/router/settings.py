@@ -43,6 +43,12 @@ class RouterSettings(Settings):
     history_max_bytes: int = Field(
         10_000_000_000, ge=10_000_000, description="how large the history becomes before that"
     )
+    settled_max_bytes: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="how large the payloads of replayed and discarded dead letters become; these "
+        "and replays that have ended are kept for as many days as the history",
+    )
     audit_max_days: int = Field(
         365, ge=1, description="how many days the audit log keeps what was changed"
     )

@@ -1,8 +1,10 @@
 """One attempt: the flow's function is called, and whatever comes of it becomes a value."""
 
 import inspect
+import sysconfig
 import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from turnout.shared import keys
@@ -11,12 +13,18 @@ from turnout.workers.context import Context
 from turnout.workers.errors import Reject, Retry
 from turnout.workers.flow import Flow
 
-#: Greatest number of characters of an error and of a traceback that are kept.
+#: Greatest number of characters of an error, a traceback and a place that are kept.
 _ERROR = 500
 _TRACEBACK = 8000
+_PLACE = 200
 
 #: Frames of these files lead to the function, and say nothing about it.
 _OURS = str(Path(__file__).parent)
+
+#: Where code is that the author of a flow has not written.
+_LIBRARIES = tuple(
+    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 _HIDDEN = (
     "it returned a coroutine that nobody awaits: a decorator below @flow hides that the function "
@@ -38,6 +46,8 @@ class Failure(NamedTuple):
     error: str
     """The exception in one line."""
     traceback: str = ""
+    place: str = ""
+    """Where in the author's code it came from: "orders/flows.py:42 in charge"."""
     logs: tuple[str, ...] = ()
     """What it logged, if it was a test."""
     is_final: bool = False
@@ -56,6 +66,7 @@ class Failure(NamedTuple):
         return cls(
             _plain(line)[:_ERROR],
             _plain("".join(told))[-_TRACEBACK:],
+            _plain(_place(theirs))[:_PLACE],
             is_final=isinstance(error, Reject),
             after=error.after if isinstance(error, Retry) else None,
         )
@@ -87,6 +98,17 @@ def invoke(flow: Flow, context: Context) -> Any:
     if flow.takes_context:
         return flow.function(context.event, context)
     return flow.function(context.event)
+
+
+def _place(raised: TracebackType | None) -> str:
+    """Return where an exception came from: the last line of the author's own, or of the flow."""
+    frames = traceback.extract_tb(raised)
+    if not frames:
+        return ""
+    own = [each for each in frames if not each.filename.startswith(_LIBRARIES)]
+    last = (own or frames[:1])[-1]
+    file = "/".join(Path(last.filename).parts[-2:])
+    return f"{file}:{last.lineno} in {last.name}"
 
 
 def _plain(text: str) -> str:
