@@ -21,6 +21,7 @@ from turnout.router.api.routes import Endpoint
 from turnout.router.database import Database
 from turnout.router.history.models import Run
 from turnout.router.letters.models import DeadLetter
+from turnout.router.queues import Moved, Queues
 from turnout.router.registry import AuditEntry, Role
 from turnout.router.replay.models import Replay
 from turnout.router.run_once import Readiness, RunOnce
@@ -60,6 +61,7 @@ REQUESTS = {
     "flows.change": Request({"max_running": 7}),
     "flows.pause": Request({"reason": "dinner"}),
     "flows.resume": Request(after="flows.pause"),
+    "queues.move": Request({"to": "{group}/other"}, after="flows.pause"),
     "cancellations.create": Request({"reason": "wrong"}),
     "cancellations.of_run": Request({"reason": "wrong"}),
     "keys.create": Request({"name": "new {flow}"}),
@@ -184,6 +186,10 @@ async def estate(admin: Admin, database: Database, monkeypatch: pytest.MonkeyPat
     async def publish(*_: object) -> None:
         pass
 
+    async def nothing(*_: object) -> Moved:
+        return Moved(moved=0, left=0, refused="")
+
+    monkeypatch.setattr(Queues, "_move", nothing)
     monkeypatch.setattr(RunOnce, "readiness", ready)
     monkeypatch.setattr(RunOnce, "_publish", publish)
     for group in ("crm", "shop"):
@@ -396,10 +402,21 @@ def _replay(replay_id: str, group: str) -> dict[str, Any]:
         "source": "dead",
         "selection": "{}",
         "dry_run": False,
+        "in_order": False,
         "rate": 1.0,
         "state": "planned",
         "note": "",
         **dict.fromkeys(
-            ("total", "gone", "position", "intent", "skipped", "started_at", "ended_at"), 0
+            (
+                "total",
+                "gone",
+                "gone_since",
+                "position",
+                "intent",
+                "skipped",
+                "started_at",
+                "ended_at",
+            ),
+            0,
         ),
     }

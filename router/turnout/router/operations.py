@@ -12,6 +12,7 @@ from turnout.router.letters import intake
 from turnout.router.letters.dead import DeadLetters
 from turnout.router.letters.unrouted import Bindings, UnroutedEvents
 from turnout.router.link import Links
+from turnout.router.queues import Queues
 from turnout.router.registry import Registry
 from turnout.router.replay.replays import Replays
 from turnout.router.run_once import RunOnce
@@ -22,7 +23,7 @@ from turnout.shared.replies import Replies
 
 
 class Operations:
-    """Run once, dead letters, unrouted events, replays.
+    """Run once, dead letters, unrouted events, replays, queues.
 
     Args:
         settings: of the router.
@@ -48,6 +49,7 @@ class Operations:
         self.dead = DeadLetters(database)
         self.unrouted = UnroutedEvents(database, bindings, self._publisher)
         self.replays = Replays(database, Archive(self._links), self._publisher, depth)
+        self.queues = Queues(database, self._links, self._publisher, depth, client)
 
     async def start(self) -> None:
         """Begin to connect; returns at once."""

@@ -18,6 +18,7 @@ from turnout.router.api import (
     keys,
     openapi,
     overlaps,
+    queues,
     refusals,
     replays,
     run_once,
@@ -63,9 +64,9 @@ from turnout.router.usage import Usage
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
     for noun in (
-        *(health, openapi, groups, flows, stats, cancellations, keys, overlaps, activity, triggers),
-        *(run_once, workers, usage, refusals, events, runs, history, dead, unrouted, replays),
-        *(topology, transfer, tokens, audit),
+        *(health, openapi, groups, flows, stats, queues, cancellations, keys, overlaps, activity),
+        *(triggers, run_once, workers, usage, refusals, events, runs, history, dead, unrouted),
+        *(replays, topology, transfer, tokens, audit),
     )
     for endpoint in noun.routes.endpoints
 )

@@ -13,6 +13,7 @@ from turnout.router.cli import (
     groups,
     history,
     keys,
+    queues,
     refusals,
     registry,
     replays,
@@ -49,6 +50,7 @@ app.command(rich_help_panel=_CALLS, epilog=run_once.EXAMPLES)(run_once.run_once)
 app.add_typer(events.app, name="event", rich_help_panel=_CALLS)
 app.add_typer(runs.app, name="run", rich_help_panel=_CALLS)
 app.add_typer(history.app, name="history", rich_help_panel=_CALLS)
+app.add_typer(queues.app, name="queue", rich_help_panel=_CALLS)
 app.add_typer(replays.app, name="replay", rich_help_panel=_CALLS)
 app.add_typer(dead.app, name="dead", rich_help_panel=_CALLS)
 app.add_typer(unrouted.app, name="unrouted", rich_help_panel=_CALLS)

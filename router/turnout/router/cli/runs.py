@@ -12,7 +12,6 @@ from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import (
     Document,
     Json,
-    moment,
     show_fields,
     show_json,
     show_table,
@@ -85,33 +84,29 @@ def show(
 
 @app.command()
 def cancel(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN_ID]", help="One; without: all that are queued.")
-    ] = None,
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id: run_…")],
     *,
     reason: Why,
     flow: Annotated[
         str | None,
-        typer.Option(metavar="GROUP/FLOW", help="The flow of the runs; of one, the history knows."),
+        typer.Option(metavar="GROUP/FLOW", help="Its flow, if the history does not have it yet."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Cancel a queued run, or all of a flow; what has started goes on."""
+    """Cancel a queued run; one that has started goes on. All of a flow: `turnout queue cancel`."""
     api = client.find()
     if flow is not None:
         body = {"run_id": run_id, "reason": reason}
         made = api.post("flows", *flow_address(flow), "cancellations", body=body)
-    elif run_id is not None:
-        made = _cancel(api, run_id, reason)
     else:
-        raise typer.BadParameter("give the id of a run, or --flow for all that are queued")
+        made = _cancel(api, run_id, reason)
     if json:
         show_json(made)
         return
     show_fields(
         {
             "flow": f"{made['group']}/{made['flow']}",
-            "cancelled": made["run_id"] or f"all runs made until {moment(made['created_at'])}",
+            "cancelled": made["run_id"],
             "reason": made["reason"],
         }
     )

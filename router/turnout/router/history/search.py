@@ -20,6 +20,9 @@ from turnout.shared.envelope import Envelope
 #: Runs of a replay that are more than one steps over one by one.
 _MANY = 1000
 
+#: The states of a run that waits: for a worker, or for another attempt.
+WAITING = (states.QUEUED, states.RETRYING)
+
 #: A row as it comes from the database, its columns by name.
 Record = sa.Row[*tuple[Any, ...]]
 
@@ -160,6 +163,36 @@ def _first_runs(first: str, last: str) -> sa.Select[Any]:
     begin, end = (ids.same_uuid(each, ids.EVENT) for each in (first, last))
     run_id = sa.literal(f"{ids.RUN}_") + sa.func.substr(Event.id, len(ids.EVENT) + 2)
     return sa.select(run_id).where(Event.id.between(begin, end))
+
+
+async def waiting(
+    connection: AsyncConnection, group: str, flow: str, *, after: str, limit: int
+) -> list[Record]:
+    """Return the runs that wait for a flow, the oldest first.
+
+    Args:
+        connection: a transaction.
+        group: slug of the flow's group.
+        flow: its slug.
+        after: the id of a run: only younger ones than that; "": all.
+        limit: how many at most.
+    """
+    found: list[Record] = []
+    for state in WAITING:  # each from an index of its own state
+        wanted = Filter(group=group, flow=flow, state=state).conditions()
+        query = _LISTED.where(*wanted, Run.id > after).order_by(Run.id).limit(limit)
+        found += await connection.execute(query)
+    return sorted(found, key=lambda run: str(run.id))[:limit]
+
+
+async def count_waiting(connection: AsyncConnection, group: str, flow: str) -> dict[str, int]:
+    """Count the runs that wait for a flow, by their state."""
+    found = {}
+    for state in WAITING:
+        wanted = Filter(group=group, flow=flow, state=state).conditions()
+        query = sa.select(sa.func.count()).select_from(Run).where(*wanted)
+        found[state] = await connection.scalar(query) or 0
+    return found
 
 
 async def of_ids(connection: AsyncConnection, run_ids: list[str], wanted: Filter) -> list[Record]:

@@ -4,6 +4,7 @@ Statements are made once and executed for many rows each, past SQLAlchemy's own 
 that would cost more than the database does.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from turnout.router.history.fold import Rows
+from turnout.router.history import states
+from turnout.router.history.fold import ERROR, Rows
 from turnout.router.history.models import Attempt, Event, Run
 from turnout.router.models import Base
+from turnout.shared.envelope import Envelope
 
 #: What outcomes tell of a run, and what its event tells.
 _PROGRESS = ("state", "attempt", "progress", "started_at", "ended_at", "error_type", "error")
@@ -34,6 +37,31 @@ async def write(connection: AsyncConnection, rows: Rows) -> None:
             await connection.exec_driver_sql(
                 _text(make, connection.dialect), list(map(tuple, some))
             )
+
+
+async def move(connection: AsyncConnection, runs: Sequence[Envelope], note: str) -> None:
+    """Write, within a transaction, that queued runs belong to the flow that they name now."""
+    rows = [(*queued(each)[:ERROR], note) for each in runs]
+    await connection.exec_driver_sql(_text(_moved, connection.dialect), rows)
+
+
+def queued(run: Envelope) -> list[Any]:
+    """Return the row of `runs` of a run that waits in a queue."""
+    return [
+        run.run_id,
+        run.event_id,
+        run.group,
+        run.flow,
+        run.trigger_id,
+        run.key_id,
+        run.kind,
+        run.origin,
+        run.replay,
+        states.QUEUED,
+        *(0, 0, 0, 0),
+        None,
+        None,
+    ]
 
 
 def _events(dialect: str) -> Any:
@@ -61,6 +89,17 @@ def _progressed(dialect: str) -> Any:
         index_elements=["id"],
         set_={name: statement.excluded[name] for name in _PROGRESS},
         where=_newer(statement.excluded),
+    )
+
+
+def _moved(dialect: str) -> Any:
+    """A run that waits for another flow: its event may come later, and changes nothing of that."""
+    statement = _insert(dialect, Run)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={"group_slug": new.group_slug, "flow_slug": new.flow_slug, "error": new.error},
+        where=sa.or_(*(Run.state == sa.literal_column(f"'{each}'") for each in states.OPEN)),
     )
 
 

@@ -8,12 +8,11 @@ A router that dies between the last two gets them again, so to keep one twice ch
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from pamqp import commands
-
+from turnout.router.consumer import consuming
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.link import Links
 from turnout.shared import log
-from turnout.shared.amqp import Channel, Delivery
+from turnout.shared.amqp import Delivery
 from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError
 
@@ -46,57 +45,9 @@ async def run(links: Links, queue: str, keep: Keep) -> None:
 
 
 async def _take(links: Links, queue: str, keep: Keep, backoff: Backoff) -> None:
-    consumer = _Consumer()
-    await (await links.connected()).open(consumer)
-    try:
-        await consumer.call(commands.Basic.Qos(prefetch_count=_PREFETCH), commands.Basic.QosOk)
-        await consumer.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
+    async with consuming(links, queue, _PREFETCH) as consumer:
         while True:
             deliveries = await consumer.take()
             await keep(deliveries)
             consumer.ack(deliveries[-1].tag, multiple=True)
             backoff.reset()
-    finally:
-        await consumer.leave()
-
-
-class _Consumer(Channel):
-    """Collects deliveries until somebody takes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiting: list[Delivery] = []
-        self._some = asyncio.Event()
-        self._reason: BrokerError | None = None
-
-    async def take(self) -> list[Delivery]:
-        """Wait for something, and return all that is there.
-
-        Raises:
-            BrokerError: nothing will come any more.
-        """
-        await self._some.wait()
-        if self._reason is not None:
-            raise self._reason
-        taken, self._waiting = self._waiting, []
-        self._some.clear()
-        return taken
-
-    async def leave(self) -> None:
-        """Close the channel, if that was not done by the broker."""
-        if self._reason is None:
-            await self.close()
-
-    def on_delivery(self, delivery: Delivery) -> None:
-        self._waiting.append(delivery)
-        self._some.set()
-
-    def on_cancel(self, consumer_tag: str) -> None:
-        self._end(BrokerError("the queue was deleted"))
-
-    def on_closed(self, reason: BrokerError) -> None:
-        self._end(reason)
-
-    def _end(self, reason: BrokerError) -> None:
-        self._reason = self._reason or reason
-        self._some.set()

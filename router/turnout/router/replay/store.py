@@ -20,7 +20,7 @@ from turnout.router.database import Database
 from turnout.router.history import states
 from turnout.router.history.fold import Rows
 from turnout.router.history.models import Erasure, Run
-from turnout.router.history.write import write
+from turnout.router.history.write import queued, write
 from turnout.router.letters import dead
 from turnout.router.letters.models import DeadLetter
 from turnout.router.registry import Conflict, NotFound, Page, Slice
@@ -30,8 +30,8 @@ from turnout.router.replay.plan import Item
 from turnout.router.replay.replay import Replay
 from turnout.shared.envelope import Envelope
 
-PLANNING = "planning"
-PLANNED = "planned"
+PLANNING = plan.PLANNING
+PLANNED = plan.PLANNED
 RUNNING = "running"
 PAUSED = "paused"
 DONE = "done"
@@ -109,7 +109,7 @@ class Store:
             )
             if progress.runs:
                 await write(
-                    connection, Rows([], [_queued(each) for each in progress.runs], [], [], [])
+                    connection, Rows([], [queued(each) for each in progress.runs], [], [], [])
                 )
             if progress.runs and replay.source == plan.DEAD and not replay.dry_run:
                 wanted = dead.Wanted(ids=[str(each.origin) for each in progress.runs])
@@ -126,6 +126,17 @@ class Store:
         )
         async with self._database.reading() as connection:
             return [Item(*row) for row in await connection.execute(query)]
+
+    async def count_before(self, replay_id: str, offset: int) -> int:
+        """Count the items whose events lie before an offset of the archive."""
+        table = ReplayItem.__table__.c
+        query = (
+            sa.select(sa.func.count())
+            .where(table.replay_id == replay_id)
+            .where(table.stream_offset >= 0, table.stream_offset < offset)
+        )
+        async with self._database.reading() as connection:
+            return await connection.scalar(query) or 0
 
     async def forget_items(self, replay_id: str) -> None:
         """Delete the items of a replay that has ended, some at a time."""
@@ -152,11 +163,17 @@ class Store:
         async with self._database.reading() as connection:
             return (await connection.scalars(query)).all()
 
-    async def begun(self, run_ids: Sequence[str]) -> set[str]:
+    async def begun(self, run_ids: Sequence[str]) -> frozenset[str]:
         """Return those of some runs that are in the history: they were published."""
         query = sa.select(Run.id).where(Run.id.in_(run_ids))
         async with self._database.reading() as connection:
-            return set(await connection.scalars(query))
+            return frozenset(await connection.scalars(query))
+
+    async def have_ended(self, run_ids: Sequence[str]) -> bool:
+        """Tell whether none of some runs is still to run."""
+        query = sa.select(Run.id).where(Run.id.in_(run_ids), Run.state.in_(states.OPEN)).limit(1)
+        async with self._database.reading() as connection:
+            return await connection.scalar(query) is None
 
     async def outcomes(self, replay_id: str) -> dict[str, int]:
         """Count the runs of a replay by their state."""
@@ -221,22 +238,3 @@ async def forget_edits(connection: AsyncConnection, event_id: str) -> None:
 def now() -> int:
     """Return this moment, in nanoseconds since the Unix epoch."""
     return time.time_ns()
-
-
-def _queued(run: Envelope) -> list[Any]:
-    """Return the row of `runs` of a run that was just published."""
-    return [
-        run.run_id,
-        run.event_id,
-        run.group,
-        run.flow,
-        run.trigger_id,
-        run.key_id,
-        run.kind,
-        run.origin,
-        run.replay,
-        states.QUEUED,
-        *(0, 0, 0, 0),
-        None,
-        None,
-    ]
