@@ -44,15 +44,15 @@ async def measure(amqp_url: str, database_url: str, count: int) -> None:
     await declare_streams(amqp_url, **{"x-stream-max-segment-size-bytes": 100_000_000})
     async with open_database(database_url) as database:
         await database.migrate()
-        last = await _write(amqp_url, count, with_outcomes=False)
+        last = await write_events(amqp_url, count, with_outcomes=False)
         await _catch_up("events alone", amqp_url, database, count, Run.id == last.run_id)
-        last = await _write(amqp_url, count, with_outcomes=True)
+        last = await write_events(amqp_url, count, with_outcomes=True)
         done = sa.and_(Run.id == last.run_id, Run.state == "succeeded")
         await _catch_up("events, a start and an end of each", amqp_url, database, count, done)
         await _look_up(database, last)
 
 
-async def _write(amqp_url: str, count: int, *, with_outcomes: bool) -> Envelope:
+async def write_events(amqp_url: str, count: int, *, with_outcomes: bool) -> Envelope:
     """Write events as ingress does under load, some 20 in a block; return the last."""
     async with writing(amqp_url) as writer:
         for begin in range(0, count, _CHUNK):

@@ -1,6 +1,7 @@
 """Replays: planned, steered, and each run once."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from tests.support.system import PATIENCE, Key, System, Trigger
 from tests.support.waiting import eventually
 
 CALLS = 40
+BEGAN = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +18,12 @@ def sent(system: System, key: Key, trigger: Trigger) -> set[str]:
 
     async def send() -> set[str]:
         answers = [
-            await system.call(trigger.path, key, json={"number": number, "old": True})
+            await system.call(
+                trigger.path,
+                key,
+                json={"number": number, "old": True},
+                headers={"X-Odd": "yes" if number % 2 else "no"},
+            )
             for number in range(CALLS)
         ]
         events = {each.event_id for each in answers}
@@ -102,3 +109,98 @@ async def test_another_flow_runs_only_in_a_dry_run_and_within_its_group(
 async def test_a_replay_of_everything_is_refused(system: System) -> None:
     refused = await system.admin("POST", "replays", {"events": {}}, status=422)
     assert "everything is never meant" in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [({"json": "number=7"}, 1), ({"header": "X-Odd: yes"}, CALLS // 2), ({"text": '"old"'}, CALLS)],
+    ids=["json", "header", "text"],
+)
+async def test_what_came_with_an_event_decides_whether_it_is_meant(
+    system: System, sent: set[str], condition: dict[str, str], count: int
+) -> None:
+    planned = await plan(system, {"flow": "shop/seen", **condition})
+    assert (planned["total"], planned["gone"]) == (count, 0)
+    assert planned["selection"] == {"group": "shop", "flow": "seen", **condition}
+    await act(system, planned, "abort")
+
+
+async def test_a_run_names_its_origin_and_its_event_lists_it_and_is_archived_once(
+    system: System, sent: set[str], key: Key, trigger: Trigger
+) -> None:
+    event_id = min(sent)
+    planned = await plan(system, {"events": [event_id]}, start=True)
+    await ended(system, planned)
+
+    async def listed() -> Any:
+        runs = (await system.admin("GET", f"events/{event_id}", status=200))["runs"]
+        return [each for each in runs if each["replay"] == planned["id"]]
+
+    (run,) = await eventually(listed, PATIENCE, "the event lists its replay")
+    assert run["origin"] == event_id.replace("evt_", "run_")
+    later = (await system.call(trigger.path, key, data=b"later")).event_id
+    async with system.archive(BEGAN) as archive:
+        await archive.event(later)
+        assert [each.event_id for each in archive.events].count(event_id) == 1
+
+
+async def test_a_replay_runs_what_its_idempotency_key_has_run_already(
+    system: System, key: Key, trigger: Trigger
+) -> None:
+    headers = {"Idempotency-Key": "only once"}
+    event_id = (await system.call(trigger.path, key, data=b"once", headers=headers)).event_id
+    again = (await system.call(trigger.path, key, data=b"once", headers=headers)).event_id
+    assert again == event_id
+    await system.seen(event_id)
+
+    async def replayed() -> Any:
+        planned = await plan(system, {"events": [event_id], "state": "succeeded"}, start=True)
+        return planned if planned["total"] else None
+
+    replay = await eventually(replayed, PATIENCE, "the history knows it")
+
+    async def ran() -> bool:
+        found = await system.admin("GET", f"replays/{replay['id']}", status=200)
+        return bool(found["outcomes"] == {"succeeded": 1})
+
+    await eventually(ran, PATIENCE, "it has run again")
+
+
+async def test_in_order_each_run_waits_until_the_one_before_has_ended(
+    system: System, key: Key
+) -> None:
+    patient = await system.make_trigger("shop/patient")
+    sent = [(await system.call(patient.path, key)).event_id for _ in range(2)]
+    releases = [system.effects / f"{each}.release" for each in sent]
+    for each in releases:
+        each.touch()
+
+    async def recorded() -> Any:
+        planned = await plan(system, {"events": sent, "state": "succeeded"}, order="kept", rate=0)
+        return planned if planned["total"] == 2 else None
+
+    replay = await eventually(recorded, PATIENCE, "the history knows that both have run")
+    for each in releases:
+        each.unlink()
+    await act(system, replay, "start")
+
+    def begun() -> list[str]:
+        lines = (system.effects / "trouble").read_text().splitlines()
+        return [line.split()[0] for line in lines if "started" in line and line.split()[0] in sent]
+
+    for number, each in enumerate(releases, 1):
+        await eventually(lambda n=number: len(begun()) == 2 + n, PATIENCE, "the next one begins")
+        assert begun()[2:] == sent[:number]
+        each.touch()
+    await ended(system, replay)
+
+
+async def test_a_version_that_no_worker_has_is_refused(system: System, sent: set[str]) -> None:
+    refused = await system.admin(
+        "POST",
+        "replays",
+        {"events": {"flow": "shop/seen"}, "version": "2027.1", "dry_run": True},
+        status=422,
+    )
+    assert refused["errors"][0]["field"] == "version"
+    assert "no running worker has it" in refused["errors"][0]["message"]

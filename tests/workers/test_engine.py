@@ -188,6 +188,24 @@ async def copies(event: Event):
     assert effects() == ["started"]
 
 
+async def test_a_run_for_a_version_waits_for_a_worker_that_has_it(
+    stage: Stage, start_worker: StartWorker, effects: Effects
+) -> None:
+    address = "demo/versions"
+    await stage.declare(topology_of(address))
+    body = "effect(event.id)"
+    old = start_worker(quick(address, body, ', version="1"'))
+    run = await stage.publish(address, idempotency="e" * 64, kind="once", version="2")
+    waits = await stage.outcome(run)
+    assert (waits.state, waits.attempt) == (outcome.RETRYING, 1)
+    assert waits.error == "waits for version '2' of the flow: this worker has '1'"
+    old.stop()
+    start_worker(quick(address, body, ', version="2"'), name="new")
+    end = (await stage.outcomes(run, 2))[-1]
+    assert (end.state, end.version) == (outcome.SUCCEEDED, "2")
+    assert effects() == [run.event_id]
+
+
 async def test_a_run_that_lasts_is_reported_when_it_starts_and_a_short_one_only_at_its_end(
     stage: Stage, start_worker: StartWorker, effects: Effects, release: Callable[[], None]
 ) -> None:

@@ -29,7 +29,7 @@ _WIRE_NAMES = (
     *("received_at", "method", "path", "query", "headers", "content_type", "remote", "body"),
     *("attempt", "kind", "idempotency", "traceparent", "reply_to"),
 )
-_ALL_WIRE_NAMES = frozenset(("v", *_WIRE_NAMES, "origin", "replay", "repeated"))
+_ALL_WIRE_NAMES = frozenset(("v", *_WIRE_NAMES, "origin", "replay", "repeated", "version"))
 _read = itemgetter(*_WIRE_NAMES)
 
 #: One for all calls, because making one takes time. Nearly all text can be written as UTF-8; the
@@ -85,6 +85,8 @@ class Envelope(NamedTuple):
     """Of a replay: the operation that it belongs to, "rpl_…"."""
     repeated: bool = False
     """This attempt may be in its queue twice: so it may have run, though it is not redelivered."""
+    version: str | None = None
+    """Of a replay: the version of the flow's code that alone runs it."""
     extra: dict[str, Any] | None = None
     """Fields that a newer minor version wrote."""
 
@@ -119,6 +121,8 @@ class Envelope(NamedTuple):
             fields |= {"origin": self.origin, "replay": self.replay}
         if self.repeated:
             fields["repeated"] = True
+        if self.version is not None:
+            fields["version"] = self.version
         if self.extra:
             fields |= self.extra
         packed: bytes
@@ -161,6 +165,7 @@ class Envelope(NamedTuple):
                 origin=fields.get("origin"),
                 replay=fields.get("replay"),
                 repeated=fields.get("repeated", False),
+                version=fields.get("version"),
                 extra=extra or None,
             )
         if not all(map(isinstance, envelope, _TYPES)):

@@ -3,7 +3,8 @@
     message ── not an envelope ────────────────▶ turnout.dead
        │
        ├─ cancelled, or a duplicate ────────────────────────────────▶ outcome "cancelled"
-       ├─ its twin is at work ─────────────────▶ turnout.delay.<s> ─▶ "retrying", the same attempt
+       ├─ its twin is at work, or it is
+       │  for another version of the flow ─────▶ turnout.delay.<s> ─▶ "retrying", the same attempt
        └─ attempt ── returned ──────────────────────────────────────▶ "succeeded"
              ├────── raised, attempts left ────▶ turnout.delay.<s> ─▶ "retrying"
              └────── raised, none left ────────▶ turnout.dead ──────▶ "dead"
@@ -48,9 +49,10 @@ _MOST_ERROR = 500
 #: Seconds between two attempts of an ordered flow at most.
 _LONGEST_IN_PLACE = 60
 
-#: Seconds that a lease lasts beyond the longest attempt, and that a twin waits.
+#: Seconds that a lease lasts beyond the longest attempt, and after which a run is looked at again
+#: that another copy, or another version, stands against.
 _LEASE = 60.0
-_TWIN_WAITS = 5
+_LOOK_AGAIN = 5
 
 
 class Unreadable(NamedTuple):
@@ -208,6 +210,13 @@ class Execution:
 
     async def _claim(self, run: Run, envelope: Envelope) -> Skipped | None:
         """Claim the idempotency key of a run; tell if it is not to run, or not now."""
+        if envelope.version not in {None, self._flow.version}:  # of replays, which all have a key
+            return Skipped(
+                outcome.RETRYING,
+                f"waits for version {envelope.version!r} of the flow: this worker has "
+                f"{self._flow.version!r}",
+                _LOOK_AGAIN,
+            )
         is_first = envelope.attempt == 1 and not run.delivery.redelivered
         found = await self._worker.twins.claim(
             envelope.idempotency or "", envelope.run_id, self._lease, is_first=is_first
@@ -227,7 +236,7 @@ class Execution:
             return Skipped(
                 outcome.RETRYING,
                 f"waits: {found.run_id} is in progress for its idempotency key",
-                _TWIN_WAITS,
+                _LOOK_AGAIN,
             )
         return None
 
@@ -244,7 +253,7 @@ class Execution:
             decision = Bury("there is no time left for another attempt in place")
         if isinstance(decision, Bury):
             logger.error("run is dead", **told)
-            await self._bury(run, TYPE, decision.reason, failure.error)
+            await self._bury(run, TYPE, decision.reason, failure.error, failure.place)
             if envelope.idempotency is not None:
                 await self._worker.twins.bury(envelope.idempotency, envelope.run_id)
             return report._replace(state=outcome.DEAD)
@@ -266,11 +275,12 @@ class Execution:
         again = envelope._replace(repeated=True)
         await self._publish(run, names.delay(seconds), envelope.encode(), TYPE, again=again)
 
-    async def _bury(self, run: Run, kind: str, reason: str, error: str) -> None:
+    async def _bury(self, run: Run, kind: str, reason: str, error: str, place: str = "") -> None:
         """Publish the message, byte for byte, as a dead letter."""
         headers: dict[str, str | int] = {
             "turnout-reason": reason,
             "turnout-error": error[:_MOST_ERROR],
+            "turnout-place": place,
         }
         await self._publish(run, names.DEAD, run.delivery.body, kind, headers=headers)
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -11,17 +12,22 @@ from pydantic_core import PydanticCustomError
 
 from turnout.router.api.body import Answer, Body, Listing, Reason
 from turnout.router.api.call import Call
-from turnout.router.api.control import OPERATIONS
+from turnout.router.api.control import CACHE, OPERATIONS
 from turnout.router.api.dead import DeadSelection, moment
+from turnout.router.api.history import nanoseconds
 from turnout.router.api.params import UUID, Moment, PageQuery, ReplayId, Text, cursor
 from turnout.router.api.routes import LARGEST_PAYLOAD, Routes, Tagged
+from turnout.router.api.selection import key_called
+from turnout.router.history.search import Filter
+from turnout.router.history.where import Where
 from turnout.router.letters.dead import Wanted
 from turnout.router.registry import Invalid
 from turnout.router.replay.edit import Edit
 from turnout.router.replay.plan import Selection
 from turnout.router.replay.replay import Replay
 from turnout.router.replay.replays import Replays
-from turnout.shared import names
+from turnout.shared import ids, names
+from turnout.shared.announcement import Announcement
 from turnout.shared.errors import InvalidName
 
 routes = Routes()
@@ -47,22 +53,44 @@ class EventSelection(Body):
         Literal["queued", "running", "retrying", "succeeded", "dead", "cancelled", "unknown"] | None
     ) = None
     error_type: Text | None = None
+    """The name of an exception, with its module or without."""
     since: Moment | None = None
     until: Moment | None = None
+    header: Text | None = None
+    """`Name` or `Name: value`; this and the following are looked for in the archive."""
+    json_: Annotated[Text | None, Field(alias="json")] = None
+    """`path.to.field=value`."""
+    text: Text | None = None
+    """What occurs in the body."""
 
-    def selection(self) -> Selection:
-        """Return the conditions.
+    async def selection(self, call: Call) -> Selection:
+        """Return the conditions, of what the token may see.
 
         Raises:
-            Invalid: there is none, or the flow is no address.
+            Invalid: there is none, or one is not as it should be.
+            NotFound: they name a group or a key that the token may not see.
         """
         group, flow = self.group, None
         if self.flow is not None:
             group, flow = _address("flow", self.flow)
-        found = Selection(**self.model_dump(exclude={"group", "flow"}), group=group, flow=flow)
-        if not any(found):
+        found = Selection(
+            self.events,
+            Filter(
+                group=group,
+                flow=flow,
+                trigger_id=self.trigger,
+                key_id=self.key and await key_called(self.key, call),
+                since=None if self.since is None else nanoseconds(self.since),
+                until=None if self.until is None else nanoseconds(self.until),
+                state=self.state,
+                error_type=self.error_type,
+            ),
+            Where.parse(header=self.header, json=self.json_, text=self.text),
+        )
+        if found.is_everything:
             raise Invalid("events", "say which: everything is never meant")
-        return found
+        group = call.group_of(group, "events.group")
+        return found._replace(filter=replace(found.filter, group=group))
 
 
 class EditBody(Body):
@@ -101,8 +129,12 @@ class NewReplay(Reason):
     """Dead letters."""
     target: Text | None = None
     """Another flow of the group, "group/flow", that runs instead: only in a dry run."""
+    version: Text | None = None
+    """Of the flow's code, as a running worker announces it: no other runs it; only in a dry run."""
     dry_run: bool = False
     """Each run is a test: one attempt, marked as such everywhere."""
+    order: Literal["any", "kept"] = "any"
+    """kept: each run waits until the one before has ended."""
     edit: EditBody | None = None
     rate: _Rate = RATE
     """Runs a second; 0: as fast as it goes."""
@@ -113,24 +145,24 @@ class NewReplay(Reason):
     def _one(self) -> Self:
         if (self.events is None) == (self.dead is None):
             raise PydanticCustomError("one", "either events or dead")
-        if self.target is not None and not self.dry_run:
-            raise PydanticCustomError("target", "another flow runs only in a dry run: set dry_run")
+        if not self.dry_run and (self.target is not None or self.version is not None):
+            raise PydanticCustomError(
+                "target", "another flow or version runs only in a dry run: set dry_run"
+            )
         return self
 
-    def wanted(self, call: Call) -> Selection | Wanted:
+    async def wanted(self, call: Call) -> Selection | Wanted:
         """Return the conditions, of what the token may see.
 
         Raises:
             Invalid: there is none, or they make no sense.
-            NotFound: they name a group that the token may not see.
+            NotFound: they name what the token may not see.
         """
-        found: Selection | Wanted
         if self.events is not None:
-            found, field = self.events.selection(), "events.group"
-        else:
-            assert self.dead is not None  # noqa: S101 - see above
-            found, field = self.dead.wanted(), "dead.group"
-        return found._replace(group=call.group_of(found.group, field))
+            return await self.events.selection(call)
+        assert self.dead is not None  # noqa: S101 - see above
+        found = self.dead.wanted()
+        return found._replace(group=call.group_of(found.group, "dead.group"))
 
 
 class Start(Reason):
@@ -150,6 +182,7 @@ class Sample(Answer):
     """One of the first items."""
 
     event_id: str
+    received_at: datetime
     origin: str
     """The run that is repeated."""
 
@@ -164,11 +197,15 @@ class ReplayAnswer(Answer):
     source: str
     selection: dict[str, Any]
     target: str | None
+    version: str | None
     dry_run: bool
+    order: Literal["any", "kept"]
     edited: bool
     total: int
     gone: int
     """Events that were meant, and not in the archive any more when it was planned."""
+    gone_since: int
+    """Of the total, those that left the archive before it was started: they are skipped."""
     done: int
     skipped: int
     """Of those done: gone since, or not to be edited."""
@@ -198,10 +235,13 @@ class ReplayAnswer(Answer):
             source=row.source,
             selection=json.loads(row.selection),
             target=row.target,
+            version=row.version,
             dry_run=row.dry_run,
+            order="kept" if row.in_order else "any",
             edited=row.edit is not None,
             total=row.total,
             gone=row.gone,
+            gone_since=row.gone_since,
             done=done,
             skipped=row.skipped,
             rate=row.rate,
@@ -227,18 +267,22 @@ class WholeReplayAnswer(ReplayAnswer):
 @routes.post("/replays", filtered=True, max_body=LARGEST_PAYLOAD, refuses=(404,))
 async def create(call: Call, body: NewReplay) -> Tagged[ReplayAnswer]:
     """Plan a replay: what is meant is counted in the background."""
-    wanted = body.wanted(call)
+    wanted = await body.wanted(call)
     if body.target is not None:
         group, flow = _address("target", body.target)
         call.require(group, "flow", body.target)
         await call.registry.flow(group, flow)
         if wanted.group != group:
             raise Invalid("target", "select by a flow or group, the target's own: nothing crosses")
+    if body.version is not None:
+        await _require_version(call, body.target or wanted.address, body.version)
     replay = await call.app[OPERATIONS].replays.plan(
         wanted,
         target=body.target,
+        version=body.version,
         dry_run=body.dry_run,
         edit=body.edit.edit() if body.edit is not None else None,
+        in_order=body.order == "kept",
         rate=body.rate,
         actor=call.actor,
         start=body.start,
@@ -262,7 +306,11 @@ async def show(call: Call, replay_id: ReplayId) -> Tagged[WholeReplayAnswer]:
     replays = call.app[OPERATIONS].replays
     replay = await replays.get(replay_id)
     samples = [
-        Sample(event_id=each.event_id, origin=each.origin)
+        Sample(
+            event_id=each.event_id,
+            received_at=moment(ids.made_at(each.event_id)),
+            origin=each.origin,
+        )
         for each in await replays.samples(replay_id)
     ]
     outcomes = await replays.outcomes(replay_id)
@@ -304,6 +352,25 @@ async def change(call: Call, replay_id: ReplayId, body: ReplayChange) -> Tagged[
 
 def _shown(call: Call, replay: Replay) -> Tagged[ReplayAnswer]:
     return Tagged(ReplayAnswer.of(replay, call.app[OPERATIONS].replays), replay)
+
+
+async def _require_version(call: Call, address: str | None, version: str) -> None:
+    """Make sure that a running worker has a version of a flow.
+
+    Raises:
+        Invalid: none has, so that runs would wait for it.
+    """
+    if address is None:
+        raise Invalid("version", "of which flow? Select by a flow, or name a target")
+    found = {
+        served.version
+        for each in await Announcement.read_all(call.app[CACHE])
+        for served in each.served
+        if served.address == address
+    }
+    if version not in found:
+        there = ", ".join(sorted(map(repr, found))) or "none"
+        raise Invalid("version", f"no running worker has it; of {address} there is: {there}")
 
 
 def _address(field: str, text: str) -> tuple[str, str]:

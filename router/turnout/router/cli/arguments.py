@@ -30,6 +30,24 @@ From = Annotated[
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="WHEN", help="Only older ones.")]
 
+Header = Annotated[
+    str | None,
+    typer.Option(
+        "--header", metavar="NAME[: VALUE]", help="Came with this header; reads the archive."
+    ),
+]
+JsonPath = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="PATH=VALUE",
+        help="Has this value in its JSON, like order.id=17; reads the archive.",
+    ),
+]
+Text = Annotated[
+    str | None, typer.Option("--text", help="Has this text in its body; reads the archive.")
+]
+
 _SPAN = re.compile(r"(\d{1,5})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import From, To, Why, past
+from turnout.router.cli.arguments import From, Header, JsonPath, Text, To, Why, past
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, show_json, show_table, tell_more
 from turnout.router.cli.story import show_body, show_story
@@ -42,21 +42,9 @@ def list_(
     error: Error = None,
     from_: From = None,
     to: To = None,
-    header: Annotated[
-        str | None,
-        typer.Option(metavar="NAME[: VALUE]", help="Came with this header; reads the archive."),
-    ] = None,
-    json_path: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            metavar="PATH=VALUE",
-            help="Has this value in its JSON, like order.id=17; reads the archive.",
-        ),
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="Has this text in its body; reads the archive.")
-    ] = None,
+    header: Header = None,
+    json_path: JsonPath = None,
+    text: Text = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     json: Json = False,

@@ -4,14 +4,23 @@ import base64
 import json as json_
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from turnout.router.cli import client
-from turnout.router.cli.arguments import Reason
+from turnout.router.cli import client, named
+from turnout.router.cli.arguments import (
+    From,
+    Header,
+    JsonPath,
+    Reason,
+    Text,
+    To,
+    examples,
+    past,
+)
 from turnout.router.cli.client import AdminApi
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, moment, show_fields, show_json, show_table
@@ -31,19 +40,18 @@ BodyFile = Annotated[
     str | None, typer.Option("--body", metavar="FILE", help="A body instead of each one.")
 ]
 Events = Annotated[list[str] | None, typer.Argument(metavar="[EVENT]...", help="Events: evt_…")]
-Since = Annotated[
-    str | None,
-    typer.Option("--from", metavar="MOMENT", help="ISO 8601, or a span before now: 90m, 12h, 3d."),
-]
-Until = Annotated[str | None, typer.Option("--to", metavar="MOMENT", help="The same.")]
-
 #: Seconds between two looks at a replay.
 _LOOK = 0.5
 
 _ENDED = ("done", "aborted")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "replay plan --flow crm/update-lead-status --from 3h --state dead",
+        "replay plan --key crm-prod --where order.id=17",
+    )
+)
 def plan(
     events: Events = None,
     *,
@@ -57,17 +65,31 @@ def plan(
     error: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Only runs that failed with this exception.")
     ] = None,
-    since: Since = None,
-    until: Until = None,
+    from_: From = None,
+    to: To = None,
+    header: Header = None,
+    json_path: JsonPath = None,
+    text: Text = None,
     merge: Merge = None,
     body: BodyFile = None,
     target: Annotated[
         str | None,
-        typer.Option(metavar="GROUP/FLOW", help="Another flow that runs instead; with --dry-run."),
+        typer.Option(
+            metavar="GROUP/FLOW",
+            autocompletion=named.flows,
+            help="Another flow that runs instead; with --dry-run.",
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="The version of the flow's code that alone runs it; with --dry-run."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Each run is a test: one attempt, marked as such.")
     ] = False,
+    order: Annotated[
+        str, typer.Option(help="any; or kept: each run waits until the one before has ended.")
+    ] = "any",
     rate: Rate = 500.0,
     json: Json = False,
 ) -> None:
@@ -80,8 +102,11 @@ def plan(
         "key": key,
         "state": state,
         "error_type": error,
-        "since": _moment(since, "--from"),
-        "until": _moment(until, "--to"),
+        "since": past(from_),
+        "until": past(to),
+        "header": header,
+        "json": json_path,
+        "text": text,
     }
     api = client.find()
     planned = api.post(
@@ -90,7 +115,9 @@ def plan(
             "events": {name: value for name, value in selection.items() if value is not None},
             "edit": edit(merge, body),
             "target": target,
+            "version": version,
             "dry_run": dry_run,
+            "order": order,
             "rate": rate,
         },
     )
@@ -266,20 +293,34 @@ def _show(replay: Document) -> None:
         "state": replay["state"],
         "of": _selected(replay),
         "runs": f"{replay['done']} of {total} published" if replay["started_at"] else str(total),
-        "gone": f"{replay['gone']} events are not in the archive any more"
-        if replay["gone"]
-        else "",
+        "gone": _gone(replay),
         "skipped": str(replay["skipped"] or ""),
         "edited": "yes" if replay["edited"] else "",
         "target": replay["target"] or "",
+        "version": replay["version"] or "",
+        "order": "each run waits until the one before has ended"
+        if replay["order"] == "kept"
+        else "",
         "dry run": "yes: each run is a test" if replay["dry_run"] else "",
         "rate": f"{replay['rate']:g}/s at most" if replay["rate"] else "as fast as it goes",
         "takes": f"about {_span(seconds)}" if replay["state"] == "planned" and seconds else "",
         "note": replay["note"],
         "outcomes": ", ".join(f"{n} {state}" for state, n in replay.get("outcomes", {}).items()),
-        "first": "\n".join(each["event_id"] for each in replay.get("samples", [])[:1]),
+        "first": "\n".join(
+            f"{moment(each['received_at'])} {each['event_id']}"
+            for each in replay.get("samples", [])
+        ),
     }
     show_fields({name: value for name, value in fields.items() if value})
+
+
+def _gone(replay: Document) -> str:
+    told = []
+    if replay["gone"]:
+        told.append(f"{replay['gone']} more events were meant: the archive has dropped them")
+    if replay["gone_since"]:
+        told.append(f"{replay['gone_since']} have left the archive since: they are skipped")
+    return "\n".join(told)
 
 
 def _selected(replay: Document) -> str:
@@ -293,24 +334,3 @@ def _selected(replay: Document) -> str:
 
 def _span(seconds: float) -> str:
     return str(timedelta(seconds=max(1, round(seconds))))
-
-
-def _moment(text: str | None, option: str) -> str | None:
-    """Read a moment, or a span before now, as a moment in ISO 8601.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    if text is None:
-        return None
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    try:
-        if text[-1:] in units and text[:-1].isdigit():
-            return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).isoformat()
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is neither a moment like 2027-01-31T09:30 nor a span like 90m, 12h or 3d",
-            param_hint=option,
-        ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()

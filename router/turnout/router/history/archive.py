@@ -30,8 +30,9 @@ _PATIENCE = 5.0
 _PATIENCE_AT = 1.0
 #: Seconds without a further message that mean: this was the newest.
 _QUIET = 0.1
-#: Blocks that are read over rather than sought for.
+#: Blocks that are read over rather than sought for, and blocks that a picker keeps.
 _READ_OVER = 200
+_KEPT = 50
 
 
 class Place(NamedTuple):
@@ -104,25 +105,17 @@ class Archive:
         Raises:
             BrokerError: the broker cannot be reached, or there is no archive.
         """
-        async for archived in self.pick([place]):
-            return archived[1]
-        return None
+        async with self.picking() as picker:
+            return (await picker.events([place])).get(place.event_id)
 
-    async def pick(self, places: Iterable[Place]) -> AsyncGenerator[tuple[Place, Envelope | None]]:
-        """Read chosen events in the order of the stream; None stands for one that is gone.
-
-        Raises:
-            BrokerError: the broker cannot be reached, or there is no archive.
-        """
-        cursor = _Cursor(self._begin)
+    @asynccontextmanager
+    async def picking(self) -> AsyncIterator["Picker"]:
+        """Read chosen events, for the length of a context."""
+        picker = Picker(self._begin, self.bounds)
         try:
-            for offset, group in groupby(sorted(places), attrgetter("offset")):
-                message = await cursor.message(offset)
-                block = block_of(message) if message else None
-                for place in group:
-                    yield place, _event(block, place)
+            yield picker
         finally:
-            await cursor.close()
+            await picker.close()
 
     async def read(self, start: Start, last: int) -> AsyncGenerator[list[Archived]]:
         """Read all events in the order of the stream, block by block.
@@ -160,31 +153,43 @@ class Archive:
         return reader
 
 
-class _Cursor:
-    """Goes from one block to a later one: reads on when it is near, and else begins there anew."""
+class Picker:
+    """Picks events, going from one block to a later one.
 
-    def __init__(self, begin: Callable[[Start], Awaitable[StreamReader]]) -> None:
+    Of blocks that are near it reads on, and else begins there anew. The latest are kept: events
+    that came at the same time lie in some blocks side by side.
+
+    Args:
+        begin: starts to read the archive at an offset.
+        bounds: tells from where to where it goes.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Start], Awaitable[StreamReader]],
+        bounds: Callable[[], Awaitable[Bounds | None]],
+    ) -> None:
         self._begin = begin
+        self._bounds = bounds
         self._reader: StreamReader | None = None
         self._waiting: deque[Message] = deque()
-        self._begun = self._next = 0
+        self._next = 0
+        self._latest: dict[int, Block | None] = {}
 
-    async def message(self, offset: int) -> Message | None:
-        """Return the block at an offset; None if it is gone, or not there yet."""
-        if self._reader is None or not self._begun <= offset <= self._next + _READ_OVER:
-            await self.close()
-            self._reader = await self._begin(offset)
-            self._begun = self._next = offset
-        while self._next <= offset:
-            if not self._waiting:
-                self._waiting.extend(await self._reader.take(_PATIENCE))
-                if not self._waiting:
-                    return None
-            message = self._waiting.popleft()
-            self._next = message.offset + 1
-            if message.offset == offset:
-                return message
-        return None
+    async def events(self, places: Iterable[Place]) -> dict[str, Envelope]:
+        """Return events by their id, without those that are gone.
+
+        Raises:
+            BrokerError: the broker cannot be reached, does not go on, or there is no archive.
+        """
+        found = {}
+        for offset, group in groupby(sorted(places), attrgetter("offset")):
+            block = await self._block(offset)
+            for place in group:
+                event = _event(block, place)
+                if event is not None:
+                    found[event.event_id] = event
+        return found
 
     async def close(self) -> None:
         """Stop reading."""
@@ -192,6 +197,38 @@ class _Cursor:
             await _end(self._reader)
             self._reader = None
             self._waiting.clear()
+
+    async def _block(self, offset: int) -> Block | None:
+        if offset not in self._latest:
+            message = await self._message(offset)
+            self._latest[offset] = message and block_of(message)
+            if len(self._latest) > _KEPT:
+                del self._latest[next(iter(self._latest))]
+        return self._latest[offset]
+
+    async def _message(self, offset: int) -> Message | None:
+        """Return the message at an offset; None if it is gone, or not there yet.
+
+        Raises:
+            BrokerError: it is there, and does not come.
+        """
+        if self._reader is None or not self._next <= offset <= self._next + _READ_OVER:
+            await self.close()
+            self._reader = await self._begin(offset)
+            self._next = offset
+        while self._next <= offset:
+            if not self._waiting:
+                self._waiting.extend(await self._reader.take(_PATIENCE))
+                if not self._waiting:
+                    bounds = await self._bounds()
+                    if bounds is None or bounds.last < offset:
+                        return None
+                    raise BrokerError(f"RabbitMQ does not deliver {names.ARCHIVE} at {offset}")
+            message = self._waiting.popleft()
+            self._next = message.offset + 1
+            if message.offset == offset:
+                return message
+        return None
 
 
 async def _end(reader: StreamReader) -> None:

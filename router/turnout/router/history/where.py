@@ -40,6 +40,17 @@ class Where:
     def __bool__(self) -> bool:
         return self != Where()
 
+    def told(self) -> dict[str, str]:
+        """Return the conditions as people write them."""
+        told = {}
+        if self.header is not None:
+            told["header"] = ": ".join(each for each in self.header if each is not None)
+        if self.json is not None:
+            told["json"] = ".".join(self.json[0]) + f"={self.json[1]}"
+        if self.text is not None:
+            told["text"] = self.text.decode()
+        return told
+
     def matches(self, envelope: Envelope) -> bool:
         """Tell whether all conditions hold for an event."""
         return (

@@ -52,6 +52,11 @@ class Wanted(NamedTuple):
     fingerprint: str | None = None
     state: str | None = KEPT
 
+    @property
+    def address(self) -> str | None:
+        """Of the flow that all of them are of: "group/flow"."""
+        return None if self.flow is None else f"{self.group}/{self.flow}"
+
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return what holds for them."""
         table = DeadLetter.__table__.c
@@ -69,6 +74,10 @@ class Wanted(NamedTuple):
             for column, values in ((table.id, self.ids), (table.group_slug, self.groups))
             if values is not None
         ]
+
+    def told(self) -> dict[str, Any]:
+        """Return what was asked for, for people."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True)

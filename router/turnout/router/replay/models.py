@@ -25,9 +25,13 @@ class Replay(Base):
     """What was asked for, as JSON, for people."""
     target: Mapped[str | None] = mapped_column(Text)
     """The flow that runs instead, "group/flow"."""
+    version: Mapped[str | None] = mapped_column(Text)
+    """Of the flow's code: no other runs it."""
     dry_run: Mapped[bool]
     edit: Mapped[str | None] = mapped_column(Text)
     """How bodies are changed, as JSON: see `edit`."""
+    in_order: Mapped[bool]
+    """Whether each run waits until the one before has ended."""
     rate: Mapped[float] = mapped_column(Float)
     """Runs a second; 0: as fast as it goes."""
     state: Mapped[str] = mapped_column(String(10), index=True)
@@ -35,6 +39,8 @@ class Replay(Base):
     """Items."""
     gone: Mapped[int]
     """Events that were not in the archive any more when it was planned."""
+    gone_since: Mapped[int]
+    """Items whose events left the archive before it was started; they are skipped."""
     position: Mapped[int]
     """All items before it are done."""
     intent: Mapped[int]

@@ -13,8 +13,10 @@ class Replay:
     source: str
     selection: str
     target: str | None
+    version: str | None
     dry_run: bool
     edit: str | None = field(repr=False)  # may hold a payload
+    in_order: bool
     rate: float
     state: str
     created_at: int = field(compare=False)
@@ -22,6 +24,7 @@ class Replay:
     ended_at: int = field(default=0, compare=False)
     total: int = field(default=0, compare=False)
     gone: int = field(default=0, compare=False)
+    gone_since: int = field(default=0, compare=False)
     position: int = field(default=0, compare=False)
     intent: int = field(default=0, compare=False)
     skipped: int = field(default=0, compare=False)

@@ -71,9 +71,11 @@ class Replays:
         self,
         wanted: Selection | Wanted,
         *,
-        target: str | None,
-        dry_run: bool,
-        edit: Edit | None,
+        target: str | None = None,
+        version: str | None = None,
+        dry_run: bool = False,
+        edit: Edit | None = None,
+        in_order: bool = False,
         rate: float,
         actor: Actor,
         start: bool = False,
@@ -83,22 +85,25 @@ class Replays:
         Args:
             wanted: runs of the history, or dead letters.
             target: the flow that runs instead, "group/flow".
+            version: of the flow's code that alone runs it.
             dry_run: whether each run is a test.
             edit: how bodies are changed.
+            in_order: whether each run waits until the one before has ended.
             rate: runs a second; 0: as fast as it goes.
             actor: who wants it.
             start: start it as soon as it is planned.
         """
-        chosen = {name: value for name, value in wanted._asdict().items() if value is not None}
         replay = Replay(
             id=ids.new(ids.REPLAY),
             group=wanted.group,
             created_at=store.now(),
             source=plan.HISTORY if isinstance(wanted, Selection) else plan.DEAD,
-            selection=json.dumps(chosen, default=str),
+            selection=json.dumps(wanted.told()),
             target=target,
+            version=version,
             dry_run=dry_run,
             edit=None if edit is None else edit.to_json(),
+            in_order=in_order,
             rate=rate,
             state=store.PLANNING,
         )
@@ -139,21 +144,12 @@ class Replays:
         """Start a planned replay.
 
         Raises:
+            BrokerError: the archive cannot be asked how far it goes back.
             NotFound: there is none with this id.
-            WrongState: it is not planned, or has started before.
+            WrongState: it is not planned, or has started before; or more events are gone since.
         """
-        values = {} if rate is None else {"rate": rate}
-        started = await self._change(
-            "start",
-            replay_id,
-            [store.PLANNED],
-            actor,
-            state=store.RUNNING,
-            started_at=store.now(),
-            **values,
-        )
-        self._tasks.put_nowait(self._run(replay_id))
-        return started
+        await self._tell_gone(await self.get(replay_id))
+        return await self._begin(replay_id, actor, **({} if rate is None else {"rate": rate}))
 
     async def pause(self, replay_id: str, actor: Actor) -> Replay:
         """Let a replay wait.
@@ -219,6 +215,36 @@ class Replays:
             while True:
                 group.create_task(await self._tasks.get())
 
+    async def _begin(self, replay_id: str, actor: Actor, **values: Any) -> Replay:
+        started = await self._change(
+            "start",
+            replay_id,
+            [store.PLANNED],
+            actor,
+            state=store.RUNNING,
+            started_at=store.now(),
+            **values,
+        )
+        self._tasks.put_nowait(self._run(replay_id))
+        return started
+
+    async def _tell_gone(self, replay: Replay) -> None:
+        """Make sure that it is known how much of a planned replay is gone.
+
+        Raises:
+            BrokerError: the archive cannot be asked.
+            WrongState: it is more than was known; it is written down now.
+        """
+        if replay.state != store.PLANNED or replay.source != plan.HISTORY:
+            return
+        late = await self._store.count_before(replay.id, await plan.first_kept(self._archive))
+        if late > replay.gone_since:
+            await self._store.change(replay.id, [store.PLANNED], gone_since=late)
+            raise WrongState(
+                f"{late} of its {replay.total} events have left the archive since it was planned: "
+                "start it again to go on without them, or plan it anew"
+            )
+
     async def _change(
         self, verb: str, replay_id: str, when: Sequence[str], actor: Actor, **values: Any
     ) -> Replay:
@@ -240,7 +266,10 @@ class Replays:
         """Plan a replay, and start it if somebody wants that."""
         try:
             await plan.write(self._database, self._archive, replay_id, wanted)
-            planned = await self._store.change(replay_id, [store.PLANNING], state=store.PLANNED)
+            if starter is not None:
+                await self._begin(replay_id, starter)
+        except WrongState:  # an operator has aborted it meanwhile
+            await self._store.forget_items(replay_id)
         except LeaseLost:
             raise
         except Exception as error:
@@ -256,11 +285,6 @@ class Replays:
                     note=f"it could not be planned: {error}",
                     ended_at=store.now(),
                 )
-            return
-        if not planned:  # aborted meanwhile
-            await self._store.forget_items(replay_id)
-        elif starter is not None:
-            await self.start(replay_id, None, starter)
 
     async def _run(self, replay_id: str) -> None:
         backoff = Backoff(0.2, 5.0)
@@ -324,13 +348,18 @@ class _UnderWay:
         self.trouble = ""
         self._heard.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to go on, and now."""
+        return self._state == store.RUNNING
+
     async def open(self) -> bool:
         """Wait while it is paused; tell whether it is to go on."""
         while self._state == store.PAUSED:
             self._heard.clear()
             await self._heard.wait()
         self._heard.clear()
-        return self._state == store.RUNNING
+        return self.is_open
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, but for no longer than until the operator says something."""
