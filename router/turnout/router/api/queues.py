@@ -27,7 +27,7 @@ class QueueAnswer(Listing[RunAnswer]):
     """Messages in the queue that no worker has, as RabbitMQ counts them at this moment."""
 
 
-class Move(Reason):
+class QueueMove(Reason):
     """Where what waits is to go."""
 
     to: Text
@@ -70,7 +70,7 @@ async def list_of_flow(call: Call, group: Slug, flow: Slug, query: PageQuery) ->
 
 
 @routes.post("/flows/{group}/{flow}/queue/move", status=200, refuses=(409, 503))
-async def move(call: Call, group: Slug, flow: Slug, body: Move) -> MovedAnswer:
+async def move(call: Call, group: Slug, flow: Slug, body: QueueMove) -> MovedAnswer:
     """Move what waits in the queue of a paused flow to another flow; what has begun ends here."""
     source = await call.registry.flow(group, flow)
     owner, slug = legal("to", names.flow_address, body.to)
