@@ -113,7 +113,7 @@ async def test_a_replay_of_everything_is_refused(system: System) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "count"),
-    [({"json": "number=7"}, 1), ({"header": "X-Odd: yes"}, CALLS // 2), ({"text": '"old"'}, CALLS)],
+    [({"json": "number=7"}, 1), ({"header": "x-odd: yes"}, CALLS // 2), ({"text": '"old"'}, CALLS)],
     ids=["json", "header", "text"],
 )
 async def test_what_came_with_an_event_decides_whether_it_is_meant(
