@@ -3,10 +3,11 @@
 import asyncio
 import sys
 from datetime import timedelta
+from functools import partial
 
 from aiohttp import ClientSession, web
 
-from turnout.router import api, management, tls
+from turnout.router import api, management, sweep, tls
 from turnout.router.audit import AuditRetention
 from turnout.router.control import Control
 from turnout.router.database import open_database
@@ -26,7 +27,6 @@ from turnout.router.operations import Operations
 from turnout.router.registry import Registry
 from turnout.router.settings import RouterSettings
 from turnout.router.settled import Settled
-from turnout.router.sweep import Sweep
 from turnout.shared import cache, keys, log, metrics, service
 from turnout.shared.errors import AddressTaken
 
@@ -71,26 +71,26 @@ async def serve(settings: RouterSettings, stop: asyncio.Event) -> None:
         await operations.start()
         links = Links(settings.amqp_urls, "turnout-router reads")
         past = History(database, Archive(links))
+        history_age = timedelta(days=settings.history_max_days)
+        sweeps = {
+            "cancellations": registry.forget_cancellations,
+            "retention": Retention(
+                database, max_age=history_age, max_bytes=settings.history_max_bytes
+            ).sweep,
+            "settled": Settled(
+                database, max_age=history_age, max_bytes=settings.settled_max_bytes
+            ).sweep,
+            "audit retention": AuditRetention(
+                registry, timedelta(days=settings.audit_max_days)
+            ).sweep,
+        }
         duties = Duties(
             {
                 "broker": control.watch_broker,
                 "cache": control.watch_cache,
                 "monitor": Monitor(client, registry, broker).run,
                 "recorder": Recorder(database, links).run,
-                "cancellations": Sweep(registry).run,
-                "retention": Retention(
-                    database,
-                    max_age=timedelta(days=settings.history_max_days),
-                    max_bytes=settings.history_max_bytes,
-                ).run,
-                "settled": Settled(
-                    database,
-                    max_age=timedelta(days=settings.history_max_days),
-                    max_bytes=settings.settled_max_bytes,
-                ).run,
-                "audit retention": AuditRetention(
-                    registry, timedelta(days=settings.audit_max_days)
-                ).run,
+                **{name: partial(sweep.for_ever, name, once) for name, once in sweeps.items()},
                 **operations.duties,
                 **({"workers": control.watch_workers} if settings.auto_register else {}),
             }

@@ -12,17 +12,12 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from turnout.router.database import Database, DatabaseUnavailable
+from turnout.router.database import Database
 from turnout.router.letters import dead
 from turnout.router.letters.models import DeadLetter
 from turnout.router.replay import store
 from turnout.router.replay.models import Replay
-from turnout.shared import log
 
-logger = log.get(__name__)
-
-#: Seconds between two sweeps.
-_INTERVAL = 60.0
 #: Dead letters that are deleted in one transaction.
 _STEP = 500
 
@@ -30,7 +25,7 @@ _SETTLED = DeadLetter.state.in_((dead.REPLAYED, dead.DISCARDED))
 
 
 class Settled:
-    """Sweeps again and again.
+    """Sweeps them.
 
     Args:
         database: holds them.
@@ -42,16 +37,6 @@ class Settled:
         self._database = database
         self._max_age = max_age
         self._max_bytes = max_bytes
-
-    async def run(self) -> None:
-        """Sweep for ever."""
-        while True:
-            try:
-                if deleted := await self.sweep():
-                    logger.info("settled dead letters and replays are swept", deleted=deleted)
-            except DatabaseUnavailable as error:
-                logger.warning("settled dead letters are not swept", reason=str(error))
-            await asyncio.sleep(_INTERVAL)
 
     async def sweep(self) -> int:
         """Delete what is too old or too much; return how many rows that were."""

@@ -1,9 +1,9 @@
-"""The sweep: what holds no more is removed from the registry; Redis follows by itself."""
+"""Sweeping: what is kept no longer is deleted, again and again, a little at a time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from turnout.router.database import DatabaseUnavailable
-from turnout.router.registry import Registry
 from turnout.shared import log
 
 logger = log.get(__name__)
@@ -12,24 +12,17 @@ logger = log.get(__name__)
 _INTERVAL = 60.0
 
 
-class Sweep:
-    """Sweeps again and again.
+async def for_ever(name: str, sweep: Callable[[], Awaitable[int]]) -> None:
+    """Sweep again and again.
 
     Args:
-        registry: what is swept.
+        name: of what is swept, for the log.
+        sweep: does it once, and returns how many were deleted.
     """
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    async def run(self) -> None:
-        """Sweep for ever."""
-        while True:
-            try:
-                if forgotten := await self._registry.forget_cancellations():
-                    logger.info(
-                        "cancellations are forgotten: their runs have ended", runs=forgotten
-                    )
-            except DatabaseUnavailable as error:
-                logger.warning("the registry is not swept", reason=str(error))
-            await asyncio.sleep(_INTERVAL)
+    while True:
+        try:
+            if deleted := await sweep():
+                logger.info("swept", what=name, deleted=deleted)
+        except DatabaseUnavailable as error:
+            logger.warning("not swept", what=name, reason=str(error))
+        await asyncio.sleep(_INTERVAL)

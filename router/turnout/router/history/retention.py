@@ -14,16 +14,12 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from turnout.router.database import Database, DatabaseUnavailable
+from turnout.router.database import Database
 from turnout.router.history import states
 from turnout.router.history.models import Attempt, Event, Run
 from turnout.router.history.search import id_at
-from turnout.shared import ids, log
+from turnout.shared import ids
 
-logger = log.get(__name__)
-
-#: Seconds between two sweeps.
-_INTERVAL = 60.0
 #: Runs that are deleted in one transaction.
 _STEP = 1000
 
@@ -53,16 +49,6 @@ class Retention:
         self._database = database
         self._max_age = max_age
         self._max_bytes = max_bytes
-
-    async def run(self) -> None:
-        """Sweep for ever."""
-        while True:
-            try:
-                if deleted := await self.sweep():
-                    logger.info("history is swept", deleted=deleted)
-            except DatabaseUnavailable as error:
-                logger.warning("history is not swept", reason=str(error))
-            await asyncio.sleep(_INTERVAL)
 
     async def sweep(self) -> int:
         """Delete what is too old or too much; return how many runs that were."""
