@@ -151,12 +151,15 @@ class System:
         self.redis_url = redis_url
         token = keys.new_key(keys.ADMIN_TOKEN).text
         self._authorization = {"Authorization": f"Bearer {token}"}
-        self.secrets = {
-            "the admin token": token,
-            "the broker's password": URL(amqp_url).password or "",
-            "the cache's password": URL(redis_url).password or "",
-            "the database's password": URL(settings.get("TURNOUT_DATABASE_URL", "")).password or "",
+        self.secrets = {"the admin token": token}
+        addresses = {
+            "the broker": amqp_url,
+            "the cache": redis_url,
+            "the database": settings.get("TURNOUT_DATABASE_URL", ""),
         }
+        for name, address in addresses.items():
+            if password := URL(address).password:
+                self.secrets[f"the password of {name}"] = password
         self._common = {
             "TURNOUT_AMQP_URL": amqp_url,
             "TURNOUT_REDIS_URL": redis_url,
@@ -386,7 +389,7 @@ class System:
             for path in sorted(self.directory.glob("*.log"))
             for text in [path.read_text(errors="replace")]
             for name, secret in self.secrets.items()
-            if secret and secret in text
+            if secret in text
         ]
 
     def __enter__(self) -> Self:

@@ -1,5 +1,6 @@
 """The worker as a process: what becomes of a trigger, whatever happens to it."""
 
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -97,7 +98,11 @@ async def failure(event: Event):
     assert Envelope.decode(letter.body) == sent._replace(attempt=2)
     properties = properties_of(letter)
     assert properties.message_type == TYPE
-    assert properties.headers == {
+    headers = dict(properties.headers or {})
+    assert re.fullmatch(
+        r".*/flows_of_this_test\.py:\d+ in failure", str(headers.pop("turnout-place"))
+    )
+    assert headers == {
         "turnout-reason": "attempt 2 of 2 failed",
         "turnout-error": "ValueError: it is wrong in two lines",
     }
