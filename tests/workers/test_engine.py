@@ -285,6 +285,7 @@ async def blocking(event: Event):
     assert "demo/blocking" in told
     assert "time.sleep(2)" in told
     assert "computes" in told
+    worker.kill()
 
 
 async def test_long_runs_are_not_hoarded_and_short_ones_are_fetched_ahead(

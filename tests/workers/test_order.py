@@ -171,6 +171,7 @@ async def test_a_thread_is_told_that_another_worker_may_have_its_run(
     start_worker: StartWorker,
     effects: Effects,
     cut: Callable[[], Awaitable[None]],
+    release: Callable[[], None],
 ) -> None:
     await declare(stage)
     worker = start_worker("""
@@ -190,6 +191,7 @@ def ordered(event: Event, context: Context) -> None:
     await cut()
     await eventually(lambda: "is lost" in effects(), 20, "it knows")
     await worker.wait_log("broker connected")
+    release()
 
 
 @pytest.mark.faults
