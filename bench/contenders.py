@@ -56,9 +56,12 @@ def contenders(nodes: Nodes, turnout: Turnout, directory: Path) -> list[Contende
         Contender("turnout", "Turnout", partial(_turnout, turnout)),
         Contender("turnout-2", "Turnout, 2 processes", partial(_turnout, turnout, processes=2)),
         Contender(
+            "turnout-history", "Turnout, and its history", partial(_turnout, turnout, router=True)
+        ),
+        Contender(
             "turnout-worker",
-            "Turnout and a worker",
-            partial(_turnout, turnout, worker=True),
+            "Turnout, history, a worker",
+            partial(_turnout, turnout, router=True, worker=True),
         ),
         *(
             Contender(name, f"FastAPI + {title}", partial(_peer, name, nodes, turnout, directory))
@@ -94,9 +97,9 @@ async def _nothing(accepted: int) -> None:
 
 @asynccontextmanager
 async def _turnout(
-    turnout: Turnout, *, processes: int = 1, worker: bool = False
+    turnout: Turnout, *, processes: int = 1, router: bool = False, worker: bool = False
 ) -> AsyncIterator[Running]:
-    async with turnout.running(processes=processes, worker=worker) as ingress:
+    async with turnout.running(processes=processes, router=router, worker=worker) as ingress:
         yield Running(turnout.target, ingress, partial(turnout.count, worker=worker))
 
 

@@ -24,6 +24,7 @@ from turnout.shared.block import Block
 _STREAM_BYTES = "1000000000"
 
 _LIVE_SECONDS = 30.0
+_RECORDED_SECONDS = 300.0
 
 
 class Turnout:
@@ -87,11 +88,21 @@ class Turnout:
                         await asyncio.sleep(0.1)
 
     @asynccontextmanager
-    async def running(self, *, processes: int = 1, worker: bool = False) -> AsyncIterator[Service]:
-        """Run it for the length of a context; gives the ingress."""
+    async def running(
+        self, *, processes: int = 1, router: bool = True, worker: bool = False
+    ) -> AsyncIterator[Service]:
+        """Run it for the length of a context; gives the ingress.
+
+        Args:
+            processes: of ingress.
+            router: whether the router records the history meanwhile, once it has caught up.
+            worker: whether a worker runs the flow.
+        """
         ingress = self._ingress(processes)
-        others = [self._router(), *([self._worker()] if worker else [])]
+        others = [*([self._router()] if router else []), *([self._worker()] if worker else [])]
         async with started(*others, ingress):
+            if router:
+                await self._recorded()
             yield ingress
 
     @asynccontextmanager
@@ -134,6 +145,15 @@ class Turnout:
         found = await self._outcomes.new(done)
         if found < done:
             raise Failed(f"{found} of {done} runs have an outcome")
+
+    async def _recorded(self) -> None:
+        """Wait until the history has all that happened before."""
+        async with self.admin() as api, asyncio.timeout(_RECORDED_SECONDS):
+            while True:
+                async with api.get("history") as response:
+                    if not any(each["behind"] for each in (await response.json())["items"]):
+                        return
+                await asyncio.sleep(0.2)
 
     async def _make_trigger(self, api: aiohttp.ClientSession) -> Target:
         make = partial(_make, api)
