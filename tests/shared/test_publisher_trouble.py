@@ -137,14 +137,14 @@ async def test_a_silent_broker_makes_each_publish_late_and_its_late_answers_conf
         proxy.freeze()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        confirms = await by_the_deadline([publish(publisher) for _ in range(1000)])
-        assert confirms == {LATE: 1000}
+        confirms = await by_the_deadline([publish(publisher) for _ in range(100)])
+        assert confirms == {LATE: 100}
         assert loop.time() - began >= DEADLINE
         proxy.thaw()
         # The answers to the late ones come together with those to these.
         keys = ["k", "nowhere"] * 100
         ends = await asyncio.gather(*(publish(publisher, key) for key in keys))
-        assert [each is ACCEPTED for each in ends] == [key == "k" for key in keys]
+        assert [each is ACCEPTED for each in ends] == [key == "k" for key in keys], Counter(ends)
 
 
 async def test_every_future_ends_by_its_deadline_through_any_sequence_of_troubles(

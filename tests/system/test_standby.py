@@ -1,12 +1,14 @@
 """Two routers over one database: one works, the other takes its place when it must."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
 import aiohttp
 import pytest
 import redis
+from sqlalchemy import make_url
 from tests.support.process import Command
 from tests.support.system import PATIENCE, Service, System
 from tests.support.waiting import eventually
@@ -80,7 +82,10 @@ async def test_a_router_that_was_stopped_steps_down_and_writes_nothing(
 ) -> None:
     active, standby = active_and_standby
     with closing(redis.Redis.from_url(redis_url)) as client:
-        active.command.pause()
+        # Not amid a transaction: SQLite would be locked for as long as the router is frozen.
+        with closing(sqlite3.connect(make_url(system.database_url).database or "")) as database:
+            database.execute("BEGIN IMMEDIATE")
+            active.command.pause()
         try:
             await _becomes_active(standby)
             epoch = client.get(names.AUTH_EPOCH)
