@@ -100,7 +100,9 @@ async def test_nothing_accepted_is_lost_when_everything_happens_at_once(stage: S
     async with stage.sender() as sender:
         await sender.more(BETWEEN)
         for node in chosen.sample(nodes, len(nodes)):
-            first, second = chosen.sample(ours, 2)
+            # An empty cache stays so without a router, and calls are what a killed one waits for.
+            possible = [each for each in ours if (node, each) != (flush_cache, kill_router)]
+            first, second = chosen.sample(possible, 2)
             print(f"{node.__name__}, {first.__name__}, {second.__name__}")
             await asyncio.gather(*(each(stage, sender) for each in (node, first, second)))
             await sender.more(BETWEEN)
