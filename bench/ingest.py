@@ -76,13 +76,10 @@ COLUMNS = (
 
 def rows(results: Results) -> list[tuple[str, ...]]:
     """Make the lines of the table; a contender that failed once has no figures."""
-    return [(each.contender.title, *_cells(each, results)) for each in results]
+    return rounds.rows(results, COLUMNS, partial(_cells, results=results))
 
 
 def _cells(result: Result[Contender, Figures], results: Results) -> list[str]:
-    if result.failures:
-        return ["failed", *[""] * (len(COLUMNS) - 2)]
-
     def ratio(name: str, figure: Callable[[Figures], float], digits: int) -> str:
         found = result.ratio(results, name, figure)
         return "" if found is None else f"{found:,.{digits}f}"

@@ -58,6 +58,16 @@ class Result(Generic[C, F]):
         return None
 
 
+def rows(
+    results: Sequence[Result[C, F]],
+    columns: Sequence[str],
+    cells: Callable[[Result[C, F]], Sequence[str]],
+) -> list[tuple[str, ...]]:
+    """Make the lines of a table: a title and its cells; who failed once has no figures."""
+    failed = ["failed", *[""] * (len(columns) - 2)]
+    return [(each.contender.title, *(failed if each.failures else cells(each))) for each in results]
+
+
 def console() -> Console:
     """Make one that is wide enough."""
     return Console(width=max(Console().width, _WIDTH))

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -177,13 +178,10 @@ COLUMNS = (
 
 def rows(results: Results) -> list[tuple[str, ...]]:
     """Make the lines of the table; a pool that failed once has no figures."""
-    return [(each.contender.title, *_cells(each, results)) for each in results]
+    return rounds.rows(results, COLUMNS, partial(_cells, results=results))
 
 
 def _cells(result: Result[Pool, Figures], results: Results) -> list[str]:
-    if result.failures:
-        return ["failed", *[""] * (len(COLUMNS) - 2)]
-
     def ratio(name: str, digits: int) -> str:
         found = result.ratio(results, name, _rate)
         return "" if found is None else f"{found:,.{digits}f}"
