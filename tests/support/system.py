@@ -238,14 +238,18 @@ class System:
 
     async def admin(self, method: str, path: str, body: object = None, *, status: int) -> Any:
         """Call `/api/v1/<path>` of the router, expect a status, and return the answer."""
+        answered, document = await self.ask(method, path, body)
+        assert answered == status, document
+        return document
+
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Call `/api/v1/<path>` of the router, and return the status and the answer."""
         url = f"{self.router.url}/api/v1/{path}"
         async with (
             aiohttp.ClientSession(headers=self._authorization) as session,
             session.request(method, url, json=body) as response,
         ):
-            document = await response.json(content_type=None)
-            assert response.status == status, document
-            return document
+            return response.status, await response.json(content_type=None)
 
     async def make_group(self, slug: str) -> None:
         """Make a group."""

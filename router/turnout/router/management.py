@@ -1,6 +1,7 @@
 """RabbitMQ's management API: the only way to see which bindings exist."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -8,9 +9,14 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, encode_basic_auth
 from yarl import URL
 
 from turnout.router.topology import Binding, Exchange, Topology, queues_named
+from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError
 
 _TIMEOUT = ClientTimeout(total=30)
+
+#: Seconds for which it is asked again after a 500: RabbitMQ 3 fails to list the queues of a virtual
+#: host for as long as it makes a stream there.
+_FAILING = 3.0
 
 
 class Depth(NamedTuple):
@@ -99,17 +105,29 @@ class Management:
         """Read what is at a path below /api/, its parts quoted where they need it.
 
         Raises:
-            BrokerError: the management API does not answer, or refuses.
+            BrokerError: the management API does not answer, fails, or refuses.
         """
         url = URL(f"{self._url}/api/{path}", encoded=True)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _FAILING
+        backoff = Backoff(0.05, 0.5)
         try:
-            async with self._session.get(url, headers=self._headers, timeout=_TIMEOUT) as answer:
-                if answer.status != 200:
+            while True:
+                async with self._session.get(
+                    url, headers=self._headers, timeout=_TIMEOUT
+                ) as answer:
+                    if answer.status == HTTPStatus.OK:
+                        return await answer.json()
+                if answer.status != HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise BrokerError(
                         f"RabbitMQ's management API at {self._url} answers {answer.status}: "
                         "see TURNOUT_MANAGEMENT_URL and the user's tags"
                     )
-                return await answer.json()
+                if loop.time() > deadline:
+                    raise BrokerError(
+                        f"RabbitMQ's management API at {self._url} fails (500): see RabbitMQ's log"
+                    )
+                await asyncio.sleep(backoff.delay())
         except (ClientError, TimeoutError) as error:
             raise BrokerError(
                 f"RabbitMQ's management API at {self._url} cannot be reached: {error}"
