@@ -142,6 +142,19 @@ class Stage:
         """Wait for the first outcome of an event."""
         return (await self.outcomes(envelope))[0]
 
+    async def ends(self, envelope: Envelope, count: int = 1) -> list[Outcome]:
+        """Wait for the outcomes of an event after which no attempt follows, and return them.
+
+        How often it is tried until then is a matter of time.
+        """
+
+        def enough() -> list[Outcome] | None:
+            found = [each for each in self.outcomes_of(envelope) if each.state != outcome.RETRYING]
+            return found if len(found) >= count else None
+
+        found: list[Outcome] = await eventually(enough, 20, f"{count} runs have ended")
+        return found
+
     def all_dead(self, address: str) -> list[Delivery]:
         """Return the dead letters of a flow so far."""
         queue = names.flow_queue(*names.flow_address(address))
