@@ -109,5 +109,12 @@ async def test_the_document_describes_every_endpoint(crm: Admin) -> None:
         operation = document["paths"][each.path][each.method.lower()]
         assert {str(status) for status in each.refusals} < operation["responses"].keys()
         assert operation["summary"]
+    schemas = document["components"]["schemas"]
     # Two models of one name would be told apart by their modules.
-    assert not [name for name in document["components"]["schemas"] if "__" in name]
+    assert not [name for name in schemas if "__" in name]
+    for model, field, text in (
+        ("EventSelection", "json", "`path.to.field=value`."),
+        ("Listing_GroupAnswer_", "next_cursor", "Asks for the part after this one: "),
+        ("ProblemAnswer", "code", "Stays the same over versions."),
+    ):
+        assert schemas[model]["properties"][field]["description"].startswith(text)

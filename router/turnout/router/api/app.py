@@ -105,7 +105,7 @@ def make_app(
     app[CACHE] = client
     app[PUBLIC_URL] = settings.public_url
     app[OPEN] = frozenset(each.path for each in ENDPOINTS if each.role is None)
-    app[DOCUMENT] = document(ENDPOINTS)
+    app[DOCUMENT] = lambda: document(ENDPOINTS)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, partial(serve, endpoint))
     return app

@@ -6,7 +6,6 @@ from typing import Annotated, Final, Generic, TypeVar
 from aiohttp import web
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -17,19 +16,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from turnout.router.api.described import Described
 from turnout.router.api.problem import Problem, invalid_fields, named_fields
 
 
-class Body(BaseModel):
+class Body(Described):
     """What a client sends: no field that is unknown, no value that only looks right."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Answer(BaseModel):
+class Answer(Described):
     """What a client gets."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 #: Seconds in which a body must have come.

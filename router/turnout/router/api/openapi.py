@@ -1,6 +1,7 @@
 """`/openapi.json`: the document that describes this API, made of its endpoints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +22,7 @@ Schema = dict[str, Any]
 References = Mapping[tuple[type[Any], JsonSchemaMode], Schema]
 """To the schema of each model, as it is read or as it is written."""
 
-DOCUMENT = web.AppKey("document", Schema)
+DOCUMENT: web.AppKey[Callable[[], Schema]] = web.AppKey("document")
 
 _REF = "#/components/schemas/{model}"
 
@@ -57,11 +58,12 @@ class Document(RootModel[Schema], Answer):
 @routes.get(f"{PREFIX}/openapi.json", role=None)
 async def show(call: Call) -> Document:
     """Return this document."""
-    return Document(call.app[DOCUMENT])
+    return Document(call.app[DOCUMENT]())
 
 
-def document(endpoints: Sequence[Endpoint]) -> Schema:
-    """Describe endpoints as OpenAPI 3.1."""
+@cache
+def document(endpoints: tuple[Endpoint, ...]) -> Schema:
+    """Describe endpoints as OpenAPI 3.1, when that is first asked for."""
     models: dict[tuple[type[Any], JsonSchemaMode], None] = {(ProblemAnswer, "serialization"): None}
     for endpoint in endpoints:
         models[endpoint.query, "validation"] = None

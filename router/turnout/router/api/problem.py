@@ -8,9 +8,10 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis.exceptions import RedisError
 
+from turnout.router.api.described import Described
 from turnout.router.database import DatabaseUnavailable
 from turnout.router.lease import LeaseLost
 from turnout.router.registry import (
@@ -53,7 +54,7 @@ class FieldError(BaseModel):
     message: str
 
 
-class ProblemAnswer(BaseModel):
+class ProblemAnswer(Described):
     """Why a call was refused: problem details (RFC 9457). Some codes come with more members."""
 
     title: str
@@ -62,10 +63,10 @@ class ProblemAnswer(BaseModel):
     """Stays the same over versions."""
     detail: str
     """One sentence for people."""
-    errors: list[FieldError] = []
+    errors: list[FieldError] = Field([])
     """The fields that were refused, where it is about fields."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
 
 class Problem(Exception):
