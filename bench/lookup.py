@@ -4,23 +4,23 @@
 
 A history is made of runs of some flows, most of which have succeeded, with some replays at the end;
 then a page is asked for by each combination of group, flow, trigger, key, state, time and error
-type, of values that nearly all runs have, that few have, and that none has. The slowest of some
-answers counts: for each combination the slowest of three, after one that warms the cache.
+type, of values that nearly all runs have, that few have, and that none has. For each combination
+the slowest of three answers counts, after one that warms the cache. The result goes to the terminal
+and to docs/performance-history.md.
 """
 
 import argparse
 import itertools
 import random
-import tempfile
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvloop
-from bench import machine
+from bench import databases, machine, page
 from sqlalchemy import String, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tests.support import postgresql
 
 from turnout.router.database import Database, open_database
 from turnout.router.history import search, states
@@ -172,16 +172,18 @@ async def look_up(database: Database) -> list[tuple[float, dict[str, str]]]:
     return sorted(found, key=lambda each: each[0], reverse=True)
 
 
-async def measure(name: str, url: str, count: int) -> None:
-    """Measure one database and print."""
+async def measure(url: str, count: int) -> list[tuple[float, dict[str, str]]]:
+    """Measure one database."""
     async with open_database(url) as database:
         await database.migrate()
         began = time.monotonic()
         await fill(database, count)
-        print(f"\n{name}: {count:,} runs written in {time.monotonic() - began:.0f} s")
-        found = await look_up(database)
-    slow = [each for each in found if each[0] > _MOST_MS]
-    print(f"{len(found)} combinations, {len(slow)} over {_MOST_MS:g} ms; the slowest in ms, by")
+        print(f"{count:,} runs written in {time.monotonic() - began:.0f} s")
+        return await look_up(database)
+
+
+def tell(found: Sequence[tuple[float, dict[str, str]]]) -> None:
+    """Print the slowest answers, and the slowest by each condition."""
     for column in _COLUMNS:
         by_value: dict[str, float] = {}
         for milliseconds, names in found:
@@ -192,21 +194,32 @@ async def measure(name: str, url: str, count: int) -> None:
 
 
 def main(given: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure, print and write."""
     log.configure("warning", "console")
-    print(machine.describe())
-    if "sqlite" in given.on:
-        with tempfile.TemporaryDirectory(prefix="turnout-bench-") as directory:
-            url = f"sqlite+aiosqlite:///{directory}/lookup.db"
-            uvloop.run(measure("SQLite", url, given.runs))
-    if "postgresql" in given.on:
-        with postgresql.server() as server, postgresql.database(server) as url:
-            uvloop.run(measure("PostgreSQL", url, given.runs))
+    rows = []
+    for name in given.on:
+        print(f"\n{databases.NAMES[name]}:")
+        with databases.empty(name) as url:
+            found = uvloop.run(measure(url, given.runs))
+        tell(found)
+        times = [milliseconds for milliseconds, _ in found]
+        quantiles = (statistics.median(times), statistics.quantiles(times, n=100)[98], times[0])
+        slow = sum(each > _MOST_MS for each in times)
+        rows.append((databases.NAMES[name], *(f"{each:.1f}" for each in quantiles), f"{slow}"))
+    table = page.table(
+        (
+            "the newest 50 by each combination, ms",
+            *("p50", "p99", "slowest", f"over {_MOST_MS:g} ms"),
+        ),
+        rows,
+    )
+    text = f"{given.runs:,} runs, {len(found)} combinations. {machine.describe()}.\n\n{table}"
+    print(f"\n{text}")
+    page.replace("lookup", text, page.HISTORY)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench/run lookup", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1_000_000)
-    databases = ["sqlite", "postgresql"]
-    parser.add_argument("--on", choices=databases, nargs="+", default=databases)
+    parser.add_argument("--on", choices=databases.NAMES, nargs="+", default=list(databases.NAMES))
     main(parser.parse_args())

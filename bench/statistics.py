@@ -1,20 +1,20 @@
 """How long do the statistics of a flow take, with very many runs in the history?
 
-    bench/run statistics [--runs 1000000] [--database URL]
+    bench/run statistics [--runs N] [--on sqlite|postgresql]
 
 So many runs of one flow are written into SQL, one of a hundred dead; then its statistics are read
-five times.
+five times. The result goes to the terminal and to docs/performance-history.md.
 """
 
 import argparse
 import asyncio
 import random
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from bench import databases, machine, page
 
 from turnout.router.database import Database, open_database
 from turnout.router.history.models import Run
@@ -55,8 +55,8 @@ async def fill(database: Database, count: int) -> None:
             await connection.execute(sa.insert(Run), [next(runs) for _ in range(_CHUNK)])
 
 
-async def main(count: int, url: str) -> None:
-    """Measure and print."""
+async def measure(url: str, count: int) -> list[float]:
+    """Return the seconds that each answer took."""
     async with open_database(url) as database:
         await database.migrate()
         await fill(database, count)
@@ -66,7 +66,21 @@ async def main(count: int, url: str) -> None:
             async with database.reading() as connection:
                 await statistics(connection, _FLOW)
             took.append(time.perf_counter() - began)
-    print(f"statistics of {count:,} runs: {min(took) * 1000:.0f} to {max(took) * 1000:.0f} ms")
+    return took
+
+
+def main(count: int, on: Sequence[str]) -> None:
+    """Measure, print and write."""
+    rows = []
+    for name in on:
+        with databases.empty(name) as url:
+            took = asyncio.run(measure(url, count))
+        figures = (f"{each * 1000:.0f}" for each in (min(took), max(took)))
+        rows.append((databases.NAMES[name], *figures))
+    table = page.table((f"statistics of {count:,} runs", "quickest, ms", "slowest, ms"), rows)
+    text = f"{_TIMES} times each. {machine.describe()}.\n\n{table}"
+    print(text)
+    page.replace("statistics", text, page.HISTORY)
 
 
 if __name__ == "__main__":
@@ -74,8 +88,6 @@ if __name__ == "__main__":
         prog="bench/run statistics", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--database", help="another than SQLite, empty")
+    parser.add_argument("--on", choices=databases.NAMES, nargs="+", default=list(databases.NAMES))
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as made:
-        sqlite = f"sqlite+aiosqlite:///{made}/turnout.db"
-        asyncio.run(main(chosen.runs, chosen.database or sqlite))
+    main(chosen.runs, chosen.on)
