@@ -84,6 +84,7 @@ async def test_what_was_refused_may_be_tried_again_with_the_same_key(crm: Admin)
     assert (await _post(crm, "groups/shop/keys", {"name": "Shop"}))[0] == 201
 
 
+@pytest.mark.both_databases
 async def test_of_two_at_the_same_time_one_is_done(crm: Admin) -> None:
     path, body = "flows/crm/update/triggers", {"description": "Deals"}
     found = await asyncio.gather(*(_post(crm, path, body) for _ in range(5)))
@@ -92,6 +93,7 @@ async def test_of_two_at_the_same_time_one_is_done(crm: Admin) -> None:
     assert len(await crm.registry.list_triggers()) == 1
 
 
+@pytest.mark.both_databases
 async def test_a_key_is_forgotten_after_a_day_and_removed(crm: Admin, database: Database) -> None:
     await _post(crm, "groups/crm/keys", {"name": "first"}, "old")
     await _post(crm, "groups/crm/keys", {"name": "second"}, "other")

@@ -113,6 +113,7 @@ async def test_a_flow_that_did_nothing_has_statistics_as_well(admin: Admin, crm:
     await admin.call("GET", "flows/crm/other/stats?unit=minute&last=500", status=422)
 
 
+@pytest.mark.both_databases
 async def test_of_very_many_runs_a_fair_sample_is_read_and_what_failed_is_counted_exactly(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The whole registry as a document: out of one database, into another."""
 
 import json
+import shutil
 import stat
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -54,12 +55,14 @@ async def full(admin: Admin) -> Admin:
 
 
 @pytest.fixture
-async def other(tmp_path: Path, redis: Any) -> AsyncIterator[Admin]:
+async def other(tmp_path: Path, sqlite_template: Path, redis: Any) -> AsyncIterator[Admin]:
     """An admin API over an empty registry: another environment."""
-    async with open_database(f"sqlite+aiosqlite:///{tmp_path}/other.db") as database:
-        await database.migrate()
-        async with serve(Registry(database), redis) as admin:
-            yield admin
+    path = shutil.copy(sqlite_template, tmp_path / "other.db")
+    async with (
+        open_database(f"sqlite+aiosqlite:///{path}") as database,
+        serve(Registry(database), redis) as admin,
+    ):
+        yield admin
 
 
 async def _export(admin: Admin, *, secrets: bool = True) -> Document:
@@ -80,6 +83,7 @@ async def _records(admin: Admin) -> dict[str, bytes]:
     return dict(records_of(await admin.registry.snapshot()))
 
 
+@pytest.mark.both_databases
 async def test_with_secrets_another_environment_becomes_the_same(full: Admin, other: Admin) -> None:
     document = await _export(full)
     planned = await _import(other, document, dry_run=True)
@@ -124,6 +128,7 @@ async def test_without_secrets_new_ones_are_made_and_shown_once(full: Admin, oth
     assert before.isdisjoint(each.routing_key for each in triggers)
 
 
+@pytest.mark.both_databases
 async def test_what_differs_is_planned_by_field_and_then_changed(full: Admin) -> None:
     document = await _export(full)
     group = next(each for each in document["groups"] if each["slug"] == "crm")
