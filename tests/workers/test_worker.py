@@ -274,6 +274,44 @@ async def test_a_thread_that_was_abandoned_does_not_keep_the_worker_from_ending(
     assert await stage.ready("demo/abandoned") == 0
 
 
+async def test_threads_that_were_abandoned_keep_their_places_until_they_end(
+    stage: Stage, start_worker: StartWorker, effects: Effects, release: Callable[[], None]
+) -> None:
+    await stage.declare(topology_of("demo/kept", "demo/other"))
+    worker = start_worker(
+        """
+@flow("demo/kept", retries=0, timeout=0.1, concurrency=2)
+def kept(event: Event):
+    effect("started")
+    while not released():
+        time.sleep(0.01)
+
+@flow("demo/other")
+async def other(event: Event):
+    pass
+"""
+    )
+    sent = [await stage.publish("demo/kept") for _ in range(5)]
+    for each in sent[:2]:
+        assert (await stage.outcome(each)).state == outcome.DEAD
+    await worker.wait_log("flow waits for its threads")
+
+    assert (await stage.outcome(await stage.publish("demo/other"))).state == outcome.SUCCEEDED
+    await eventually(
+        lambda: is_ready(stage, "demo/kept", 3), 10, "the others are left to other workers"
+    )
+    assert effects() == ["started"] * 2
+
+    release()
+    for each in sent[2:]:
+        assert (await stage.outcome(each)).state == outcome.SUCCEEDED
+    assert worker.stop() == 0
+
+
+async def is_ready(stage: Stage, address: str, number: int) -> bool:
+    return await stage.ready(address) == number
+
+
 async def test_a_second_signal_ends_the_worker_at_once(
     stage: Stage, start_worker: StartWorker, effects: Effects
 ) -> None:

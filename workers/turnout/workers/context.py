@@ -71,7 +71,7 @@ class Context:
 
     @property
     def redelivered(self) -> bool:
-        """Whether the broker handed out this very attempt before: it may have run, in part."""
+        """Whether this very attempt may have run before; see `Event`."""
         return self.event.redelivered
 
     @property

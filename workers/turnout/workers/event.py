@@ -34,8 +34,11 @@ class Event:
         trigger_id: the HTTP trigger that took the call.
         key_id: the API key that the sender showed.
         attempt: which try this is, counted from 1.
-        redelivered: whether the broker handed out this very attempt before. The worker that had it
-            did not finish it, or could not say so: the flow may have run, in part or whole.
+        redelivered: whether this very attempt may have run before, in part or whole: the broker
+            handed it, or the attempt before it, out twice. The worker that had it first did not
+            finish it, or could not say so; it may not even have called the flow. False is no proof
+            that it never ran: a broker that is killed while it takes a retry out of its delay
+            bucket may deliver it twice, and marks neither copy.
     """
 
     def __init__(self, envelope: Envelope, *, redelivered: bool = False) -> None:

@@ -18,6 +18,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from turnout.shared import envelope as kinds
@@ -81,17 +82,20 @@ class Execution:
         flow: what is run.
         worker: that runs it.
         limit: how many runs may be in progress at once.
+        on_abandoned: see `executor_of`.
 
     Attributes:
         ended: how many attempts ended, by the state of their outcome.
     """
 
-    def __init__(self, flow: Flow, worker: Worker, limit: int) -> None:
+    def __init__(
+        self, flow: Flow, worker: Worker, limit: int, on_abandoned: Callable[[int], None]
+    ) -> None:
         self.ended: Counter[str] = Counter()
         self._flow = flow
         self._address = flow.address
         self._worker = worker
-        self._executor = executor_of(flow, limit)
+        self._executor = executor_of(flow, limit, on_abandoned)
         self._longest = worker.settings.delivery_timeout * TIMEOUT_SHARE
         self._lease = (flow.timeout or self._longest) + _LEASE
 

@@ -9,7 +9,7 @@ The time of an attempt runs from the moment at which the function is called.
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
@@ -37,16 +37,24 @@ class Executor(Protocol):
         """Wait for what is still at work."""
 
 
-def executor_of(flow: Flow, limit: int) -> Executor:
+def _ignore(abandoned: int) -> None:
+    """Do nothing."""
+
+
+def executor_of(flow: Flow, limit: int, on_abandoned: Callable[[int], None] = _ignore) -> Executor:
     """Make the executor of a flow.
 
     Args:
         flow: whose function it runs.
         limit: how many runs are in progress at once.
+        on_abandoned: called with the number of abandoned attempts that are still at work, each
+            time it changes.
     """
     if flow.executor == "loop":
         return Loop(flow)
-    return Threads(flow, limit) if flow.executor == "thread" else Processes(flow, limit)
+    if flow.executor == "thread":
+        return Threads(flow, limit, on_abandoned)
+    return Processes(flow, limit)
 
 
 class Loop:
@@ -115,12 +123,15 @@ class Threads:
     free thread waits for one, and has not begun.
     """
 
-    def __init__(self, flow: Flow, limit: int) -> None:
+    def __init__(
+        self, flow: Flow, limit: int, on_abandoned: Callable[[int], None] = _ignore
+    ) -> None:
         self._flow = flow
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix=flow.address)
         self._free = asyncio.Semaphore(limit)
         self._loop = asyncio.get_running_loop()
         self._abandoned = 0
+        self._on_abandoned = on_abandoned
 
     async def run(self, context: Context) -> Success | Failure:
         """Make one attempt."""
@@ -137,7 +148,7 @@ class Threads:
         finally:
             if not end.done():
                 end.cancel()
-                self._abandoned += 1
+                self._count(1)
         if not end.cancelled() or timeout is None:
             return end.result()
         logger.warning(
@@ -156,9 +167,13 @@ class Threads:
     def _ended(self, end: "asyncio.Future[Success | Failure]", done: Success | Failure) -> None:
         self._free.release()
         if end.cancelled():
-            self._abandoned -= 1
+            self._count(-1)
         else:
             end.set_result(done)
+
+    def _count(self, more: int) -> None:
+        self._abandoned += more
+        self._on_abandoned(self._abandoned)
 
 
 async def with_logs(attempt: Awaitable[Success | Failure]) -> Success | Failure:

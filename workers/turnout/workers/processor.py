@@ -4,8 +4,9 @@
                   │
                   └── paused, stopping, waited too long ──▶ given back to the queue
 
-A slot is free again when the flow has ended; the delivery counts against the prefetch until it is
-acknowledged. What an execution is: see `execution`; what happens to a lost delivery: see `run`.
+A slot is free again when the flow has ended, and of an abandoned thread when that has; the delivery
+counts against the prefetch until it is acknowledged. What an execution is: see `execution`; what
+happens to a lost delivery: see `run`.
 """
 
 import asyncio
@@ -57,7 +58,8 @@ class Processor:
         self.is_paused = False
         self.attention = asyncio.Event()
         self._worker = worker
-        self._execution = Execution(flow, worker, self.limit)
+        self._execution = Execution(flow, worker, self.limit, self._note_abandoned)
+        self._abandoned = 0  # attempts that are over, while their threads go on
         self._relay = Relay(self._process)
         self._loop = asyncio.get_running_loop()
         self._longest = int(worker.settings.delivery_timeout * TIMEOUT_SHARE * 1e9)
@@ -73,8 +75,8 @@ class Processor:
 
     @property
     def running(self) -> int:
-        """How many runs are in progress."""
-        return len(self._executing)
+        """How many runs are in progress, with those of threads that were abandoned and go on."""
+        return len(self._executing) + self._abandoned
 
     @property
     def held(self) -> int:
@@ -169,11 +171,12 @@ class Processor:
 
     def prefetch(self) -> int:
         """Choose how many deliveries may be here; see `prefetch`. Of a partition, one."""
+        limit = max(0, self.limit - self._abandoned)
         if self.flow.partitions or self._is_careful:
-            return min(1, self.limit)
+            return min(1, limit)
         oldest = next(iter(self._executing), None)
         age = (time.time_ns() - oldest.started_at) / 1e9 if oldest and oldest.started_at else 0.0
-        return prefetch.choose(self.limit, self._pace.duration(age), self._pace.size)
+        return prefetch.choose(limit, self._pace.duration(age), self._pace.size)
 
     async def finish(self) -> None:
         """Wait for all that is in progress, and for what else the executor has to end."""
@@ -210,7 +213,7 @@ class Processor:
             self._worker.reports.add(run.packed, run)
 
     def _may_start(self) -> bool:
-        if not self._waiting or len(self._executing) >= self.limit:
+        if not self._waiting or self.running >= self.limit:
             return False
         # A suspect runs alone: if the worker dies of it, nothing else counts one delivery more.
         return not self._waiting[0].is_suspect or len(self._runs) == len(self._waiting)
@@ -223,6 +226,23 @@ class Processor:
         self._worker.slots.free()
         self.start_one()
         self._note_idle()
+
+    def _note_abandoned(self, number: int) -> None:
+        """Have abandoned threads keep their slots until they end."""
+        is_more = number > self._abandoned
+        self._abandoned = number
+        self.attention.set()
+        if not is_more:
+            self._worker.slots.free()
+            self.start_one()
+            return
+        self._worker.slots.keep()
+        if number >= self.limit:
+            logger.error(
+                "flow waits for its threads: all were abandoned at their timeout and go on",
+                flow=self.flow.address,
+                still_at_work=number,
+            )
 
     def _settled(self, run: Run) -> bool:
         """Note that nothing more happens with a delivery; tell whether that is new."""

@@ -24,17 +24,21 @@ class Slots:
 
     def take(self, who: Waiting) -> bool:
         """Take a slot, or be called when there is one; tell which."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return True
         if who not in self._waiting:
             self._waiting.append(who)
         return False
 
+    def keep(self) -> None:
+        """Have a slot taken beyond the end of its run, until one more `free`."""
+        self._free -= 1
+
     def free(self) -> None:
         """Give a slot back: whoever has waited longest takes it, and queues up again."""
         self._free += 1
-        while self._free and self._waiting:
+        while self._free > 0 and self._waiting:
             who = self._waiting.popleft()
             if who.start_one() and who not in self._waiting:
                 self._waiting.append(who)
