@@ -1,14 +1,16 @@
 """Reports: the outcomes of all flows of a process, published in batches.
 
-    add() ──▶ waits ──▶ all of one turn of the event loop in one message
+    add() ──▶ waits ──▶ all that wait in one message, when fewer than two are under way
                            ├─ confirmed ──▶ each run is told, and its trigger acknowledged
                            └─ not ────────▶ published again, while the run's delivery is ours
 
-A confirmation costs the broker a write to disk and us a wake-up, whether it is for one outcome or
-for hundreds.
+A message and its confirmation cost the broker a write to disk and us a wake-up, whether it is for
+one outcome or for hundreds. So the longer the broker takes, the more outcomes share the next one;
+and while one is written there, the next is on its way.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -21,6 +23,9 @@ logger = log.get(__name__)
 
 #: A message is closed when its outcomes reach this many bytes.
 _MOST_BYTES = 1024 * 1024
+
+#: So many messages are under way at once.
+_UNDER_WAY = 2
 
 
 class Reported(Protocol):
@@ -40,46 +45,51 @@ class Reports:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[bytes, Reported]] = []
+        self._waiting: deque[tuple[bytes, Reported]] = deque()
+        self._under_way = 0
+        self._is_due = False
         self._backoff = Backoff()
 
     def add(self, packed: bytes, about: Reported) -> None:
-        """Publish an outcome with the others of this turn, until the broker has it.
+        """Publish an outcome with others, until the broker has it.
 
         Args:
             packed: see `outcome.pack`.
             about: told when it is confirmed.
         """
-        if not self._waiting:
-            self._loop.call_soon(self._write)
         self._waiting.append((packed, about))
+        self._go_on()
 
     def mention(self, packed: Sequence[bytes]) -> None:
         """Publish outcomes that nothing depends on, once."""
         if packed:
             self._publisher.publish(names.OUTCOMES, "", outcome.join(packed), kind=outcome.TYPE)
 
+    def _go_on(self) -> None:
+        """Publish what waits at the end of this turn of the event loop, if it may go out."""
+        if self._waiting and self._under_way < _UNDER_WAY and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
+
     def _write(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        batch: list[tuple[bytes, Reported]] = []
-        size = 0
-        for each in waiting:
-            if batch and size + len(each[0]) > _MOST_BYTES:
-                self._publish(batch)
-                batch, size = [], 0
-            batch.append(each)
-            size += len(each[0])
-        self._publish(batch)
+        self._is_due = False
+        while self._waiting and self._under_way < _UNDER_WAY:
+            batch = [self._waiting.popleft()]
+            size = len(batch[0][0])
+            while self._waiting and (size := size + len(self._waiting[0][0])) <= _MOST_BYTES:
+                batch.append(self._waiting.popleft())
+            self._publish(batch)
 
     def _publish(self, batch: Sequence[tuple[bytes, Reported]]) -> None:
+        self._under_way += 1
         body = outcome.join([packed for packed, _ in batch])
-        published = self._publisher.publish(names.OUTCOMES, "", body, kind=outcome.TYPE)
-        published.add_done_callback(partial(self._ended, batch))
+        self._publisher.send(
+            names.OUTCOMES, "", body, kind=outcome.TYPE, ended=partial(self._ended, batch)
+        )
 
-    def _ended(
-        self, batch: Sequence[tuple[bytes, Reported]], published: asyncio.Future[Confirm]
-    ) -> None:
-        confirm = published.result()
+    def _ended(self, batch: Sequence[tuple[bytes, Reported]], confirm: Confirm) -> None:
+        self._under_way -= 1
+        self._go_on()
         if confirm.verdict is Verdict.ACCEPTED:
             self._backoff.reset()
             for _, about in batch:
