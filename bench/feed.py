@@ -145,7 +145,11 @@ class Feed(Channel):
 
 
 async def sample(url: str, queue: str) -> Message:
-    """Take the one message that a producer has sent."""
+    """Take the one message that a producer has sent.
+
+    Raises:
+        Failed: it is not there.
+    """
     link = await Link.connect(url, name="sample")
     try:
         return await _Sample().take(link, queue)
@@ -166,8 +170,11 @@ class _Sample(Channel):
         await link.open(self)
         await self.call(commands.Basic.Qos(prefetch_count=1), commands.Basic.QosOk)
         await self.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
-        async with asyncio.timeout(_PATIENCE):
-            message = await self._taken
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                message = await self._taken
+        except TimeoutError:
+            raise Failed(f"the producer's message is not in {queue}") from None
         await self.close()  # so the acknowledgement has arrived
         return message
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -81,11 +82,13 @@ class Pool:
             directory=self.directory,
         )
 
-    async def fill(self, task: str, number: int) -> None:
-        """Put messages into the queue of a task."""
+    async def fill(self, task: str, number: int) -> float:
+        """Put messages into the queue of a task; return how many it took in a second."""
         make = await self.make(task)
         async with self._feed(task) as feed:
+            began = time.monotonic()
             await feed.fill(make, number)
+            return number / (time.monotonic() - began)
 
     async def stream(self, task: str, rate: float, seconds: float) -> int:
         """Put messages into the queue of a task at a constant rate; return how many."""
@@ -121,9 +124,11 @@ class Pool:
 class Arq(Pool):
     """A worker of arq, which keeps its queue in Redis and has a Python environment of its own."""
 
-    async def fill(self, task: str, number: int) -> None:
-        """Put jobs into the queue."""
+    async def fill(self, task: str, number: int) -> float:
+        """Put jobs into the queue; return how many it took in a second."""
+        began = time.monotonic()
         await self._produce("fill", task, str(number))
+        return number / (time.monotonic() - began)
 
     async def stream(self, task: str, rate: float, seconds: float) -> int:
         """Put jobs into the queue at a constant rate; return how many."""
@@ -257,10 +262,14 @@ def _peer(
         # A subscriber of FastStream's has a queue for itself.
         return f"{base}.{task}" if name == FASTSTREAM else base
 
+    made: dict[str, Make] = {}
+
     async def make(task: str) -> Make:
-        producer = [sys.executable, "-m", f"bench.tasks.{name}", task]
-        await run_producer(producer, environment)
-        return feed.like(await feed.sample(nodes.peers_url, queue_of(task)))
+        if task not in made:  # once: a worker that runs would take the sample away
+            producer = [sys.executable, "-m", f"bench.tasks.{name}", task]
+            await run_producer(producer, environment)
+            made[task] = feed.like(await feed.sample(nodes.peers_url, queue_of(task)))
+        return made[task]
 
     return Pool(
         name, title, nodes, nodes.peers_url, queue_of, command, make, directory, environment

@@ -1,11 +1,12 @@
 """How many tasks a second one worker process runs, at which price: Turnout and other libraries.
 
-    bench/run workers [--messages 100000] [--seconds 5] [--rounds 3] [POOL]...
+    bench/run workers [--messages 100000] [--seconds 5] [--rounds 1] [POOL]...
 
 Each round fills a queue with messages of a task that does nothing and starts one worker process;
-then the same with a task that waits 5 ms; then sends half as many a second as the first took, at a
-constant rate. What ran is counted, and what is left in the queue: together that must be all. The
-medians of all rounds go to the terminal and, when all were measured, to docs/performance.md.
+then the same with a task that waits 5 ms; then sends messages at a constant rate, half of what the
+queue takes and hands out at once. What ran is counted, and what is left in the queue: together that
+must be all. The medians of all rounds go to the terminal and, when all were measured, to
+docs/performance.md.
 """
 
 import argparse
@@ -33,6 +34,7 @@ _WARM_UP = 1.0  # seconds
 _LOOK = 0.005
 _SECONDS_TO_START = 30.0
 _SECONDS_TO_END = 10.0
+_WAITS = 100
 
 _SVG = page.DIRECTORY / "performance-workers.svg"
 
@@ -59,8 +61,10 @@ class Figures:
     queued: float
     """Bytes that a message in the queue took in the broker's memory."""
     pause: Drain | None = None
+    ideal: float = 0.0
+    """Runs a second of `pause`, if waiting cost no more than in an event loop with nothing else."""
     half_p99: float | None = None
-    """Milliseconds from accepted to started at half of the rate of `empty`."""
+    """Milliseconds from accepted to started at half load."""
 
 
 Results = Sequence[Result[Pool, Figures]]
@@ -73,13 +77,15 @@ class Measurement:
         directory: for the tally.
         messages: how many wait when a worker starts.
         seconds: for which it is measured, unless it has run all before.
+        waiting: seconds of CPU that it takes an event loop to wait once for 5 ms.
     """
 
-    def __init__(self, directory: Path, messages: int, seconds: float) -> None:
+    def __init__(self, directory: Path, messages: int, seconds: float, waiting: float) -> None:
         self._tally = directory / "tally"
         Tally(self._tally)  # producers load the tasks, which look for it
         self._messages = messages
         self._seconds = seconds
+        self._waiting = waiting
 
     async def measure(self, pool: Pool) -> Figures:
         """Measure one pool once.
@@ -88,16 +94,19 @@ class Measurement:
             Failed: it did not start, or not all messages were run or left in the queue.
         """
         before = await pool.broker_memory()
-        await pool.fill(EMPTY, self._messages)
+        filled = await pool.fill(EMPTY, self._messages)
         queued = (await pool.broker_memory() - before) / self._messages
         empty = await self._drain(pool, EMPTY)
+        # The queue was full before: now it takes as many as it hands out.
+        half = 1 / (1 / filled + 1 / empty.rate) / 2
+        ideal = 1 / (1 / empty.rate + self._waiting)
         pause = half_p99 = None
         if PAUSE in pool.tasks:
             await pool.fill(PAUSE, self._messages)
             pause = await self._drain(pool, PAUSE)
         if TIMED in pool.tasks:
-            half_p99 = await self._stream(pool, empty.rate / 2)
-        return Figures(empty, queued, pause, half_p99)
+            half_p99 = await self._stream(pool, half)
+        return Figures(empty, queued, pause, ideal, half_p99)
 
     async def _drain(self, pool: Pool, task: str) -> Drain:
         """Run what is in the queue of a task."""
@@ -169,7 +178,7 @@ COLUMNS = (
     "CPU µs",
     "broker CPU µs",
     "5 ms/s",
-    "of empty",
+    "of ideal",
     "p99 ms at half load",
     "MiB",
     "queued bytes",
@@ -198,7 +207,7 @@ def _cells(result: Result[Pool, Figures], results: Results) -> list[str]:
         cell(_worker_cpu, ",.0f"),
         cell(lambda each: each.empty.broker_cpu, ",.0f"),
         cell(lambda each: each.pause and each.pause.rate, ",.0f"),
-        cell(lambda each: each.pause and each.pause.rate / each.empty.rate, ".2f"),
+        cell(lambda each: each.pause and each.pause.rate / each.ideal, ".2f"),
         cell(lambda each: each.half_p99, ",.1f"),
         cell(lambda each: each.empty.worker_memory / 2**20, ",.0f"),
         cell(lambda each: each.queued, ",.0f"),
@@ -211,6 +220,18 @@ def _rate(figures: Figures) -> float:
 
 def _worker_cpu(figures: Figures) -> float:
     return figures.empty.worker_cpu
+
+
+async def _waiting() -> float:
+    """Measure the seconds of CPU that it takes an event loop to wait once for 5 ms."""
+
+    async def wait() -> None:
+        for _ in range(_WAITS):
+            await asyncio.sleep(0.005)
+
+    began = time.process_time()
+    await asyncio.gather(*(wait() for _ in range(MANY)))
+    return (time.process_time() - began) / (_WAITS * MANY)
 
 
 def _write(results: Results, about: str) -> None:
@@ -235,17 +256,19 @@ async def main(names: Sequence[str], messages: int, seconds: float, times: int) 
     with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
         directory = Path(name)
         os.environ[VARIABLE] = str(directory / "tally")
+        waiting = await _waiting()
         async with nodes.running(directory) as found:
             about = (
                 f"{times} rounds of {seconds:g} s each, {messages:,} messages queued, each with "
-                f"{len(load.BODY)} bytes of JSON; {MANY:,} runs at once. {machine.describe()}; "
+                f"{len(load.BODY)} bytes of JSON; {MANY:,} runs at once; waiting for 5 ms takes an "
+                f"event loop {waiting * 1e6:.1f} µs. {machine.describe()}; "
                 f"{await found.versions()}, {versions()}."
             )
             turnout = Turnout(found, directory)
             await turnout.prepare_flows(TASKS)
             every = pools(found, turnout, directory)
             chosen = [each for each in every if not names or each.name in names]
-            measurement = Measurement(directory, messages, seconds)
+            measurement = Measurement(directory, messages, seconds, waiting)
             results = await rounds.measure_all(chosen, measurement.measure, times, console)
     rounds.show(console, COLUMNS, rows(results))
     console.print(about, soft_wrap=True)
@@ -258,7 +281,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench/run workers", description=__doc__.splitlines()[0])
     parser.add_argument("--messages", type=int, default=100_000, help="queued; see memory")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement at most")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("names", nargs="*", metavar="POOL", help="only these, writing nothing")
     given = parser.parse_args()
     raise SystemExit(uvloop.run(main(given.names, given.messages, given.seconds, given.rounds)))
