@@ -3,6 +3,7 @@
 SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router opens it.
 """
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -121,6 +122,7 @@ class Database:
         self.fence: Fence | None = None
         self._url = url
         self._touched: dict[int, frozenset[str]] = {}
+        self._turn = asyncio.Lock()
         if url.drivername == _SQLITE:
             self._readers = engine
             # A transaction that reads first and writes then would fail at once, without waiting,
@@ -165,8 +167,9 @@ class Database:
             DatabaseUnavailable: the database does not answer; nothing was written, or it is not
                 known whether all was.
         """
+        engine = self._writers if durable else self._later
         with _unavailability():
-            async with (self._writers if durable else self._later).begin() as connection:
+            async with self._in_turn(), engine.begin() as connection:
                 if not durable and self._url.drivername == _POSTGRESQL:
                     await connection.execute(_COMMIT_LATER)
                 if fenced and self.fence is not None:
@@ -181,6 +184,22 @@ class Database:
             if revision is not None and touched is not None:
                 self._touched[revision] = frozenset(touched)
                 self._touched.pop(revision - _REVISIONS, None)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Write after those of this process who came first, where one writes at a time.
+
+        SQLite itself would have them look again after pauses of up to 100 ms, in any order.
+        """
+        if self._url.drivername != _SQLITE:
+            yield
+            return
+        async with asyncio.timeout(_BUSY_TIMEOUT):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
