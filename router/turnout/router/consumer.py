@@ -22,7 +22,7 @@ async def consuming(links: Links, queue: str, prefetch: int) -> AsyncIterator["C
     await (await links.connected()).open(consumer)
     try:
         await consumer.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
-        await consumer.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
+        await consumer.begin(queue)
         yield consumer
     finally:
         await consumer.leave()
@@ -33,9 +33,29 @@ class Consumer(Channel):
 
     def __init__(self) -> None:
         super().__init__()
+        self._tag = ""
+        self._came = 0
         self._waiting: list[Delivery] = []
         self._some = asyncio.Event()
         self._reason: BrokerError | None = None
+
+    async def begin(self, queue: str) -> None:
+        """Have the broker deliver what is in a queue.
+
+        Raises:
+            BrokerError: there is no such queue.
+        """
+        answer = await self.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
+        self._tag = answer.consumer_tag or ""
+
+    async def cease(self) -> int:
+        """Let nothing more come, and return how many deliveries came, taken or not.
+
+        Raises:
+            BrokerError: the broker has ended it before.
+        """
+        await self.call(commands.Basic.Cancel(consumer_tag=self._tag), commands.Basic.CancelOk)
+        return self._came
 
     async def take(self) -> list[Delivery]:
         """Wait for something, and return all that is there.
@@ -57,6 +77,7 @@ class Consumer(Channel):
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Keep it until somebody takes it."""
+        self._came += 1
         self._waiting.append(delivery)
         self._some.set()
 

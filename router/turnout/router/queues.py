@@ -123,7 +123,7 @@ class Queues:
         source = names.flow_queue(flow.group, flow.slug)
         notices = await self._client.hgetall(names.cancelled(flow.address))
         cancelled = Cancelled(cast("dict[bytes, bytes]", notices))
-        moved, kept, refused = 0, 0, ""
+        moved, acknowledged, kept, refused = 0, 0, 0, ""
         async with consuming(self._links, source, _TOGETHER) as consumer:
             while moved < _MOST and not refused and (some := await _next(consumer)):
                 runs = [_run(each, flow, target, cancelled) for each in some]
@@ -137,8 +137,10 @@ class Queues:
                 for delivery, run in pairs:
                     if run.run_id in done:
                         consumer.ack(delivery.tag)
+                        acknowledged += 1
                 moved += len(done)
-        left = await self._depth.of(source)
+            # Before what came and stays goes back: that takes the broker a moment.
+            left = await consumer.cease() - acknowledged + await self._depth.of(source)
         if kept:
             refused = refused or f"{kept} are cancelled, or cannot be read"
         return Moved(moved, left, refused)
