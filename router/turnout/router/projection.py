@@ -215,7 +215,8 @@ class Projection:
                 return None
             if time.monotonic() - told > _TELL:
                 told = time.monotonic()
-                logger.info("cache is being filled", records=len(wanted))
+                of = len(snapshot.keys) + len(snapshot.triggers)
+                logger.info("cache is being filled", records=len(wanted), keys_and_triggers=of)
         notices = notices_of(snapshot)
         for name, notice in notices.items():
             if not await self._put_hash(names.AUTH_FILLING, marker, name, notice):

@@ -82,6 +82,20 @@ async def test_a_flushed_cache_never_makes_a_good_key_a_bad_one(
     assert set(caller.statuses) <= {202, 503}
 
 
+async def test_no_sender_notices_a_router_that_starts_and_compares_broker_and_cache(
+    system: System, caller: Caller
+) -> None:
+    unseen = [await system.make_key("shop", f"not presented yet {each}") for each in range(20)]
+    system.router.command.kill()
+    compared = asyncio.create_task(system.router.start())
+    while not compared.done() and unseen:
+        # Ingress has to ask the cache for each of them.
+        assert (await system.call(caller.path, unseen.pop())).status == 202
+        await asyncio.wait([compared], timeout=0.1)
+    await compared
+    assert set(caller.statuses) == {202}
+
+
 async def test_without_the_router_a_flushed_cache_is_a_503_and_not_a_401(
     system: System, caller: Caller, redis_url: str
 ) -> None:
