@@ -1,6 +1,6 @@
 """How many calls a second, at which price: Turnout, bare aiohttp, and what else one would build.
 
-    bench/run ingest [--seconds 10] [--rounds 3] [CONTENDER]...
+    bench/run ingest [--seconds 10] [--rounds 3] [--connections 256] [CONTENDER]...
 
 Each round starts each contender anew, warms it up, floods it, then sends half of what it took at a
 constant rate, and counts afterwards whether the broker has all that was accepted. The medians of
@@ -44,16 +44,16 @@ class Figures:
 Results = Sequence[Result[Contender, Figures]]
 
 
-async def measure(contender: Contender, seconds: float) -> Figures:
+async def measure(contender: Contender, seconds: float, connections: int) -> Figures:
     """Measure one contender once.
 
     Raises:
         Failed: it did not start, a call was not answered 2xx, or the broker lacks one.
     """
     async with contender.running() as running:
-        warm_up = await load.flood(running.target, _WARM_UP)
+        warm_up = await load.flood(running.target, _WARM_UP, connections)
         before = cpu_seconds(running.service.pid)
-        flood = await load.flood(running.target, seconds)
+        flood = await load.flood(running.target, seconds, connections)
         used = cpu_seconds(running.service.pid) - before
         stream = await load.stream(running.target, flood.rate / 2, seconds / 2)
         await running.count(warm_up.accepted + flood.accepted + stream.accepted)
@@ -122,7 +122,7 @@ def _write(results: Results, about: str) -> None:
     )
 
 
-async def main(names: Sequence[str], seconds: float, times: int) -> int:
+async def main(names: Sequence[str], seconds: float, times: int, connections: int) -> int:
     """Measure, print and write; return the exit code."""
     load.require_wrk()
     console = rounds.console()
@@ -130,7 +130,7 @@ async def main(names: Sequence[str], seconds: float, times: int) -> int:
         directory = Path(name)
         async with nodes.running(directory) as found:
             about = (
-                f"{times} rounds of {seconds:g} s each, {load.CONNECTIONS} connections, "
+                f"{times} rounds of {seconds:g} s each, {connections} connections, "
                 f"{len(load.BODY)} bytes of JSON. {machine.describe()}; "
                 f"{await found.versions()}, {machine.wrk_version()}, {versions()}."
             )
@@ -139,7 +139,10 @@ async def main(names: Sequence[str], seconds: float, times: int) -> int:
             every = contenders(found, turnout, directory)
             chosen = [each for each in every if not names or each.name in names]
             results = await rounds.measure_all(
-                chosen, partial(measure, seconds=seconds), times, console
+                chosen,
+                partial(measure, seconds=seconds, connections=connections),
+                times,
+                console,
             )
     rounds.show(console, COLUMNS, rows(results))
     console.print(about, soft_wrap=True)
@@ -152,6 +155,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench/run ingest", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each flood")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=load.CONNECTIONS)
     parser.add_argument("names", nargs="*", metavar="CONTENDER", help="only these, writing nothing")
     given = parser.parse_args()
-    raise SystemExit(asyncio.run(main(given.names, given.seconds, given.rounds)))
+    raise SystemExit(asyncio.run(main(given.names, given.seconds, given.rounds, given.connections)))

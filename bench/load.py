@@ -11,7 +11,8 @@ from typing import Any
 
 from turnout.router.nodes import packages
 
-CONNECTIONS = 64
+#: That stay open, as those of senders who push their peak do.
+CONNECTIONS = 256
 
 #: 230 bytes of JSON, as a form or a shop would send.
 BODY = json.dumps(
@@ -75,13 +76,13 @@ def require_wrk() -> None:
         raise SystemExit(f"wrk is not installed: {packages.command('wrk')}")
 
 
-async def flood(target: Target, seconds: float) -> Flood:
-    """Send as many calls as are answered, over `CONNECTIONS` connections.
+async def flood(target: Target, seconds: float, connections: int = CONNECTIONS) -> Flood:
+    """Send as many calls as are answered, each connection the next one after an answer.
 
     Raises:
         Failed: one was not answered, or not with 2xx.
     """
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "10s"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"]
     found = await _run([*command, "-s", str(_SCRIPT), target.url], target.key, seconds)
     if found["refused"] or found["broken"] or not found["answers"]:
         raise Failed(
