@@ -50,6 +50,25 @@ async def test_a_second_router_waits_until_the_first_gives_up(
     assert second.epoch == 2
 
 
+async def test_a_transaction_that_takes_long_costs_nobody_the_lease(
+    database: Database, other_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.4)
+    first, second = Lease(database), Lease(other_database)
+    await first.acquire()
+    keeping = asyncio.create_task(first.keep())
+    waiting = asyncio.create_task(second.acquire())
+    async with database.changing() as connection:
+        await asyncio.sleep(1.5)  # longer than a silent router has
+        assert first.held
+        await connection.execute(update(models.Revision).values(number=7))
+    assert not waiting.done()
+    await Registry(database).create_group("afterwards")
+    assert not keeping.done()
+    for task in (keeping, waiting):
+        task.cancel()
+
+
 async def test_a_silent_router_is_succeeded_and_writes_nothing_any_more(
     database: Database, other_database: Database
 ) -> None:

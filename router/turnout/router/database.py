@@ -5,14 +5,26 @@ SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router o
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Executable, UpdateBase, event, make_url, text, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Executable,
+    UpdateBase,
+    event,
+    insert,
+    make_url,
+    text,
+    update,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
@@ -25,7 +37,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from turnout.router.models import Revision
+from turnout.router.models import Base, Revision
 from turnout.shared.errors import TurnoutError
 
 _SQLITE = "sqlite+aiosqlite"
@@ -55,6 +67,8 @@ _IDLE_TIMEOUT = 5
 _CHANGED = "turnout-registry-changed"
 #: Of a connection: the ids of what it has changed there; None: it has not said.
 _TOUCHED = "turnout-registry-touched"
+#: Rows that are inserted by one statement.
+_TOGETHER = 1000
 #: Revisions of which it is known what they changed.
 _REVISIONS = 1000
 
@@ -120,6 +134,7 @@ class Database:
 
     def __init__(self, url: URL, engine: AsyncEngine) -> None:
         self.fence: Fence | None = None
+        self._alone = False
         self._url = url
         self._touched: dict[int, frozenset[str]] = {}
         self._turn = asyncio.Lock()
@@ -174,6 +189,7 @@ class Database:
                     await connection.execute(_COMMIT_LATER)
                 if fenced and self.fence is not None:
                     await self.fence(connection)
+                    self._alone = self._url.drivername == _SQLITE
                 connection.info.update({_CHANGED: False, _TOUCHED: None})
                 yield connection
                 touched = connection.info[_TOUCHED]
@@ -199,6 +215,7 @@ class Database:
         try:
             yield
         finally:
+            self._alone = False
             self._turn.release()
 
     @asynccontextmanager
@@ -225,6 +242,13 @@ class Database:
         if not all(each in self._touched for each in revisions):
             return None
         return frozenset().union(*(self._touched[each] for each in revisions))
+
+    def writes_alone(self) -> bool:
+        """Tell whether a transaction that passed the fence keeps other processes from writing.
+
+        That never is so on PostgreSQL.
+        """
+        return self._alone
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -259,6 +283,15 @@ class Database:
             await engine.dispose()
 
 
+async def insert_all(
+    connection: AsyncConnection, table: type[Base], rows: Iterable[dict[str, Any]]
+) -> None:
+    """Insert rows, however many, so that others get their turn in between."""
+    left = iter(rows)
+    while some := list(islice(left, _TOGETHER)):
+        await connection.execute(insert(table), some)
+
+
 def touch(connection: AsyncConnection, *identifiers: str) -> None:
     """Say what of the registry a transaction changes; what does not say so lets all be read again.
 
@@ -266,7 +299,9 @@ def touch(connection: AsyncConnection, *identifiers: str) -> None:
         connection: of the transaction.
         identifiers: of what is changed; that of a group stands for all of its keys and triggers.
     """
-    connection.info[_TOUCHED] = {*(connection.info[_TOUCHED] or ()), *identifiers}
+    if connection.info[_TOUCHED] is None:
+        connection.info[_TOUCHED] = set()
+    connection.info[_TOUCHED].update(identifiers)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -119,11 +119,17 @@ class Lease:
         while True:
             await asyncio.sleep(_BEAT)
             began = _clock()
+            if self._database.writes_alone():  # its transaction is a beat as well, see _check_in
+                self._renewed = began
+                continue
             try:
-                async with asyncio.timeout(max(0.1, self._renewed + _PATIENCE - began)):
+                async with asyncio.timeout(max(0.1, self._renewed + _PATIENCE - _BEAT - began)):
                     await self._renew()
                 self._renewed = began
             except (DatabaseUnavailable, TimeoutError) as error:
+                if self._database.writes_alone():  # it waited for a transaction of our own
+                    self._renewed = _clock()
+                    continue
                 logger.warning("the lease is not renewed", reason=str(error) or "no answer")
             if not self.held:
                 raise LeaseLost(f"the lease could not be renewed for {_PATIENCE:g} s")
@@ -162,14 +168,19 @@ class Lease:
 
     async def _renew(self) -> None:
         async with self._database.writing(fenced=False) as connection:
-            renewed = await connection.execute(
-                update(models.Lease)
-                .where(models.Lease.epoch == self._epoch)
-                .values(beat=models.Lease.beat + 1)
-            )
-        if not renewed.rowcount:
+            renewed = await self._beat(connection)
+        if not renewed:
             self._renewed = float("-inf")
             raise LeaseLost("another router has taken over")
+
+    async def _beat(self, connection: AsyncConnection) -> bool:
+        """Give a sign of life, if the lease is ours; tell whether it is."""
+        beat = (
+            update(models.Lease)
+            .where(models.Lease.epoch == self._epoch)
+            .values(beat=models.Lease.beat + 1)
+        )
+        return bool((await connection.execute(beat)).rowcount)
 
     async def _check_in(self, connection: AsyncConnection) -> None:
         """Make sure, within a transaction, that it is ours until the transaction ends.
@@ -177,10 +188,16 @@ class Lease:
         Raises:
             LeaseLost: it is not.
         """
-        # On PostgreSQL the row stays locked against taking it, and not against renewing it; on
-        # SQLite there is one writer at a time.
-        lock = select(models.Lease.epoch).with_for_update(key_share=True, read=True)
-        if (await connection.execute(lock)).scalar_one() != self.epoch:
+        self.require()
+        if connection.dialect.name == "postgresql":
+            # The row stays locked against taking it, and not against renewing it.
+            lock = select(models.Lease.epoch).with_for_update(key_share=True, read=True)
+            ours = await connection.scalar(lock) == self._epoch
+        else:
+            # There is one writer at a time. Whoever wants the lease of one that takes long finds
+            # another beat when it is through.
+            ours = await self._beat(connection)
+        if not ours:
             self._renewed = float("-inf")
             raise LeaseLost("another router has taken over")
 

@@ -1,5 +1,6 @@
 """`/registry`: all of it out of one router and into another, for backup and for moving."""
 
+import asyncio
 from collections import Counter
 from typing import Annotated, Self
 
@@ -102,7 +103,7 @@ async def export(call: Call, query: ExportQuery) -> RegistryDocument:
     The text of a key is stored nowhere, and admin tokens are never part of it.
     """
     contents = await call.registry.export(secrets=query.secrets)
-    return RegistryDocument.of(contents, secrets=query.secrets)
+    return await asyncio.to_thread(RegistryDocument.of, contents, secrets=query.secrets)
 
 
 @routes.post("/registry/import", role="admin", status=200, max_body=_MAX_BODY)
@@ -112,11 +113,12 @@ async def import_(call: Call, query: ImportQuery, body: RegistryDocument) -> Imp
     To import the same again changes nothing. Keys and triggers that are new here and have no secret
     in the document get a new one.
     """
+    contents = await asyncio.to_thread(body.contents)
     if query.dry_run:
-        steps = await call.registry.plan_import(body.contents())
-        return ImportAnswer.of(steps, call.app, done=False)
-    steps = await call.registry.import_(body.contents())
-    answer = ImportAnswer.of(steps, call.app, done=True)
+        steps = await call.registry.plan_import(contents)
+        return await asyncio.to_thread(ImportAnswer.of, steps, call.app, done=False)
+    steps = await call.registry.import_(contents)
+    answer = await asyncio.to_thread(ImportAnswer.of, steps, call.app, done=True)
     if refused := [each for each in answer.items if each.action == "refused"]:
         raise Problem(
             409,

@@ -16,11 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
-from turnout.router.database import Database, touch
+from turnout.router.database import Database, insert_all, touch
 from turnout.router.registry.claim import Claim, note
 from turnout.router.registry.errors import Stale
 from turnout.shared import ids
@@ -84,6 +83,7 @@ class Change:
         self.connection = connection
         self.recorded = False
         self._actor = actor
+        self._entries: list[dict[str, Any]] = []
 
     async def record(self, verb: str, *, before: Noun | None, after: Noun | None) -> None:
         """Note what a verb made of a noun; nothing, if both are alike.
@@ -109,7 +109,7 @@ class Change:
         if before == after:
             return
         was, is_now = _difference(before, after)
-        await self._write(
+        self._add(
             verb=verb,
             object_id=subject.id,
             label=subject.label,
@@ -131,21 +131,25 @@ class Change:
         self.recorded = True
         touch(self.connection)
         is_now = None if detail is None else to_jsonable_python(dict(detail))
-        await self._write(
+        self._add(
             verb=verb, object_id=object_id, label=label, group=group, before=None, after=is_now
         )
 
-    async def _write(self, **what: Any) -> None:
-        await self.connection.execute(
-            insert(models.AuditEntry).values(
-                id=ids.new(ids.AUDIT),
-                at=datetime.now(UTC),
-                actor_id=self._actor.id,
-                actor_name=self._actor.name,
-                remote=self._actor.remote,
-                reason=self._actor.reason,
+    async def write(self) -> None:
+        """Write what was noted into the audit log."""
+        await insert_all(self.connection, models.AuditEntry, self._entries)
+
+    def _add(self, **what: Any) -> None:
+        self._entries.append(
+            {
+                "id": ids.new(ids.AUDIT),
+                "at": datetime.now(UTC),
+                "actor_id": self._actor.id,
+                "actor_name": self._actor.name,
+                "remote": self._actor.remote,
+                "reason": self._actor.reason,
                 **what,
-            )
+            }
         )
 
 
@@ -165,6 +169,7 @@ async def changing(database: Database, actor: Actor) -> AsyncIterator[Change]:
         yield change
         if not change.recorded:
             raise RuntimeError("a change was not recorded in the audit log")
+        await change.write()
     if actor.claim is not None:
         actor.claim.noted = True
 

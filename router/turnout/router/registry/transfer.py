@@ -1,14 +1,16 @@
 """Transfer: the whole registry, out of one database and into another, all or nothing."""
 
+import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router import models
+from turnout.router.database import insert_all
 from turnout.router.registry.change import Change
 from turnout.router.registry.flows import Flow, select_flows
 from turnout.router.registry.groups import Group, select_groups
@@ -16,6 +18,9 @@ from turnout.router.registry.key import ApiKey, select_keys
 from turnout.router.registry.plan import Contents, Item, Kind, Step, plan
 from turnout.router.registry.store import Store
 from turnout.router.registry.trigger import Trigger, select_triggers
+
+#: Things that are looked at before others get their turn.
+_TOGETHER = 500
 
 #: In the order in which they refer to each other.
 _MODELS: dict[Kind, type[models.Base]] = {
@@ -43,7 +48,8 @@ class Transfer(Store):
     async def plan_import(self, wanted: Contents) -> list[Step]:
         """Say what an import would do, and do nothing."""
         async with self._database.reading() as connection:
-            return plan(wanted, await _contents(connection))
+            present = await _contents(connection)
+        return await asyncio.to_thread(plan, wanted, present)
 
     async def import_(self, wanted: Contents) -> list[Step]:
         """Bring the registry in line with what is wanted, unless a part of it is refused.
@@ -54,7 +60,8 @@ class Transfer(Store):
             What was done; if something is refused, what would have been: then nothing was done.
         """
         async with self._changing() as change:
-            steps = plan(wanted, await _contents(change.connection))
+            present = await _contents(change.connection)
+            steps = await asyncio.to_thread(plan, wanted, present)
             counts = Counter(step.action for step in steps)
             await change.note(
                 "registry.import", detail={str(action): count for action, count in counts.items()}
@@ -77,16 +84,17 @@ async def _write(change: Change, steps: Sequence[Step]) -> None:
     connection = change.connection
     for kind, model in _MODELS.items():
         of_kind = [step for step in steps if step.kind == kind]
-        created = [_row(step.after) for step in of_kind if step.action == "created"]
-        if created:
-            await connection.execute(insert(model), created)
+        created = (_row(step.after) for step in of_kind if step.action == "created")
+        await insert_all(connection, model, created)
         for step in of_kind:
             if step.action == "changed":
                 row = _row(step.after)
                 identity = model.__table__.c.id == row.pop("id")
                 await connection.execute(update(model).where(identity).values(row))
         await _write_lists(connection, of_kind)
-        for step in of_kind:
+        for number, step in enumerate(of_kind):
+            if number % _TOGETHER == 0:
+                await asyncio.sleep(0)  # others get their turn
             if step.action != "unchanged":
                 await change.record(f"{kind}.import", before=step.before, after=step.after)
 
@@ -96,21 +104,21 @@ async def _write_lists(connection: AsyncConnection, steps: Sequence[Step]) -> No
     scopes: list[dict[str, str]] = []
     chosen: list[dict[str, str]] = []
     for step in steps:
+        if step.action == "unchanged":
+            continue
         match step.after:
-            case ApiKey(id=key_id, flow_ids=ids) if step.action != "unchanged":
-                await connection.execute(
-                    delete(models.KeyFlow).where(models.KeyFlow.key_id == key_id)
-                )
+            case ApiKey(id=key_id, flow_ids=ids):
                 scopes += [{"key_id": key_id, "flow_id": each} for each in ids or ()]
-            case Trigger(id=trigger_id, key_ids=ids) if step.action != "unchanged":
-                await connection.execute(
-                    delete(models.TriggerKey).where(models.TriggerKey.trigger_id == trigger_id)
-                )
+                former = delete(models.KeyFlow).where(models.KeyFlow.key_id == key_id)
+            case Trigger(id=trigger_id, key_ids=ids):
                 chosen += [{"trigger_id": trigger_id, "key_id": each} for each in ids or ()]
-    if scopes:
-        await connection.execute(insert(models.KeyFlow), scopes)
-    if chosen:
-        await connection.execute(insert(models.TriggerKey), chosen)
+                former = delete(models.TriggerKey).where(models.TriggerKey.trigger_id == trigger_id)
+            case _:
+                continue
+        if step.action == "changed":
+            await connection.execute(former)
+    await insert_all(connection, models.KeyFlow, scopes)
+    await insert_all(connection, models.TriggerKey, chosen)
 
 
 def _row(item: Item) -> dict[str, Any]:
