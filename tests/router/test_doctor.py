@@ -135,6 +135,7 @@ def test_the_command_ends_with_1_for_a_problem_and_reads_what_turnout_up_wrote(
         "management_url": place.management_url,
         "redis_url": place.redis_url,
         "database_url": place.database_url,
+        "public_url": "http://127.0.0.1:18080",
     }
     (tmp_path / ".turnout" / "up.json").write_text(json.dumps({"services": services}))
     monkeypatch.chdir(tmp_path)
@@ -144,3 +145,4 @@ def test_the_command_ends_with_1_for_a_problem_and_reads_what_turnout_up_wrote(
     assert not document["ok"]
     subjects = {each["subject"] for each in document["findings"] if each["level"] == "ok"}
     assert {"broker", "permissions", "redis"} <= subjects
+    assert "http://127.0.0.1:18080" in result.stdout

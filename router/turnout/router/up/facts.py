@@ -19,6 +19,8 @@ class Services:
     management_url: str
     redis_url: str
     database_url: str
+    public_url: str
+    """With which the URLs of triggers begin."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -99,7 +99,11 @@ class Sequence:
             admin_token=self._admin_token,
             demo=await self._demo() if self._with_demo else None,
             services=Services(
-                broker.amqp_urls, broker.management_url, cache.url, self._database_url
+                broker.amqp_urls,
+                broker.management_url,
+                cache.url,
+                self._database_url,
+                self._public_url,
             ),
         )
         facts.write(self._directory)
@@ -154,6 +158,10 @@ class Sequence:
             return given.get_secret_value()
         return f"sqlite+aiosqlite:///{self._directory / 'registry.db'}"
 
+    @property
+    def _public_url(self) -> str:
+        return self._settings.public_url or self._settings.ingress_url
+
     def _router(self, broker: _Broker, cache: _Cache) -> Program:
         return self._program(
             "router",
@@ -166,7 +174,7 @@ class Sequence:
                 "TURNOUT_ADMIN_HOST": self._settings.admin_host,
                 "TURNOUT_ADMIN_PORT": str(self._settings.admin_port),
                 "TURNOUT_ADMIN_TOKEN": self._admin_token,
-                "TURNOUT_PUBLIC_URL": self._settings.public_url or self._settings.ingress_url,
+                "TURNOUT_PUBLIC_URL": self._public_url,
                 "TURNOUT_AUTO_REGISTER": "true",
             },
             ready_url=f"{self._settings.admin_url}/readyz",
