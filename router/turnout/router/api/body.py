@@ -32,6 +32,8 @@ class Answer(Described):
 
 #: Seconds in which a body must have come.
 _READ_TIMEOUT = 30.0
+#: Bytes of a body that is read beside everything else, so that it holds nothing up.
+_LARGE = 1024 * 1024
 
 BodyType = TypeVar("BodyType", bound=Body)
 AnswerType = TypeVar("AnswerType", bound=Answer)
@@ -112,8 +114,11 @@ async def read(request: web.Request, model: type[BodyType], most: int) -> BodyTy
     if request.content_type != "application/json":
         detail = "send the body as JSON: application/json"
         raise Problem(415, "unsupported_media_type", detail, errors=[("Content-Type", detail)])
+    content = await _content(request, most)
     try:
-        return model.model_validate_json(await _content(request, most))
+        if len(content) > _LARGE:
+            return await asyncio.to_thread(model.model_validate_json, content)
+        return model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":

@@ -11,6 +11,7 @@ What is here and not in the file stays. Nothing that was revoked is good again.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from turnout.router.registry.change import changed
@@ -75,10 +76,12 @@ class Step:
         """Of which kind it is."""
         return _KINDS[type(self.after)]
 
-    @property
+    @cached_property
     def changes(self) -> tuple[str, ...]:
         """The names of the fields that change."""
-        return () if self.before is None else changed(self.before, self.after)
+        if self.before is None or self.before == self.after:
+            return ()
+        return changed(self.before, self.after)
 
     @property
     def action(self) -> Action:
