@@ -44,7 +44,8 @@ _ABOUT = """
 Reading the registry is part of it. After a change only what was changed is read again, encoded and
 compared. A key is without an answer (503, never 401) while Redis has neither its record nor the
 epoch: until its turn comes in an empty Redis, and never while a router that starts or takes over
-compares what is there.
+compares what is there. Export and import are without the JSON of `turnout registry`, which comes on
+top.
 """
 
 _PAGE = page.DIRECTORY / "performance-rebuild.md"
@@ -175,6 +176,16 @@ def _without_answer(url: str, record: str, ended: threading.Event) -> float:
     return lacked
 
 
+async def copy(registry: Registry, directory: Path, what: str) -> list[tuple[str, Timed]]:
+    """Export a registry, and import it into an empty one."""
+    contents = await registry.export(secrets=True)
+    async with registry_of(directory, "copy") as (database, _):
+        return [
+            (f"{what}, exported", await timed(lambda: registry.export(secrets=True))),
+            (f"{what}, imported", await timed(lambda: Registry(database).import_(contents))),
+        ]
+
+
 async def main(records: int, triggers: int) -> None:
     """Measure, print and write."""
     rows: list[tuple[str, Timed]] = []
@@ -209,6 +220,7 @@ async def main(records: int, triggers: int) -> None:
                 await measure(", compared by a new router", project_anew)
                 await client.flushdb()
                 await measure(", after a flush", project)
+                rows += await copy(registry, directory, f"{records:,} keys and triggers")
             async with (
                 registry_of(directory, "small") as (database, url),
                 aiohttp.ClientSession() as session,
