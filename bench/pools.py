@@ -299,12 +299,10 @@ async def run_producer(command: Sequence[str], environment: Mapping[str, str]) -
 
 
 def _celery(task: str) -> Sequence[str]:
-    if task == PAUSE:
-        how = ["--pool", "gevent", "--concurrency", str(MANY)]
-    else:
-        how = ["--concurrency", "1", "--prefetch-multiplier", "100"]
+    many = ["--pool", "gevent", "--concurrency", str(MANY)]
+    how = many if task == PAUSE else ["--concurrency", "1"]
     command = [sys.executable, "-m", "celery", "--app", "bench.tasks.celery", "worker"]
-    return [*command, "--loglevel", "warning", *how]
+    return [*command, "--loglevel", "warning", "--prefetch-multiplier", "50", *how]
 
 
 def _dramatiq(task: str) -> Sequence[str]:

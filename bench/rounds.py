@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-_WIDTH = 120  # characters; no table is legible in fewer
+_WIDTH = 140  # characters; no table is legible in fewer
 
 
 class Named(Protocol):

@@ -1,6 +1,6 @@
 """Outcomes: what becomes of each run and attempt, published by workers to `turnout.outcomes`.
 
-One message carries many: a worker publishes those of one turn of its event loop together.
+One message carries many: those of a worker that ended while earlier ones were under way.
 
     started ──▶ succeeded
        ├──────▶ retrying     the next attempt waits in a delay bucket
