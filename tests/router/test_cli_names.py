@@ -54,6 +54,9 @@ async def test_a_key_goes_by_its_name_its_prefix_or_its_id(turnout: Turnout, crm
     for label in ("HubSpot", "crm/HubSpot", crm.prefix, crm.key_id):
         shown = await turnout("key", "show", label)
         assert (shown.code, crm.key_id in shown.out) == (0, True), label
+    everywhere = (await turnout("key", "list")).out
+    assert "crm/Partner" in everywhere
+    assert "shop/Partner" in everywhere
     revoked = await turnout("key", "revoke", "crm/Partner", "--reason", "leaked")
     assert (revoked.code, "crm" in revoked.out) == (0, True)
 

@@ -82,9 +82,10 @@ def create(
 
 
 @app.command("list")
-def list_(group: Group, json: Json = False) -> None:
-    """List the API keys of a group."""
-    keys = client.find().get("groups", group, "keys")
+def list_(group: OfGroup = None, json: Json = False) -> None:
+    """List API keys."""
+    api = client.find()
+    keys = api.get("keys") if group is None else api.get("groups", group, "keys")
     if json:
         show_json(keys)
         return
@@ -92,7 +93,7 @@ def list_(group: Group, json: Json = False) -> None:
         ["Name, id and prefix", "=State", "=Created,\nexpires", "=Last used", ">Today"],
         (
             [
-                f"{each['name']}\n{each['id']}\n{each['prefix']}",
+                f"{_name(each, group)}\n{each['id']}\n{each['prefix']}",
                 each["state"],
                 f"{day(each['created_at'])}\n{day(each['expires_at'])}",
                 last_used(each),
@@ -100,10 +101,11 @@ def list_(group: Group, json: Json = False) -> None:
             ]
             for each in keys["items"]
         ),
-        empty=f"No keys yet: turnout key create NAME --group {group}",
+        empty=f"No keys yet: turnout key create NAME --group {group or 'GROUP'}",
     )
     if any(each["findings"] for each in keys["items"]):
-        typer.echo(f"Some should be looked at: turnout key review --group {group}", err=True)
+        of_group = "" if group is None else f" --group {group}"
+        typer.echo(f"Some should be looked at: turnout key review{of_group}", err=True)
 
 
 @app.command(epilog=examples("key show hubspot", "key show crm/hubspot"))
@@ -253,6 +255,11 @@ def revoke(key_id: Key, reason: Reason = None, json: Json = False) -> None:
     """Let an API key be good no longer, for ever; ingress refuses it at once."""
     key = client.find().post("keys", key_id, "revoke", body={"reason": reason})
     show_json(key) if json else show_fields(_fields(key))
+
+
+def _name(key: Document, group: str | None) -> str:
+    """Return what tells a key from others, within a group or among those of all groups."""
+    return str(key["name"]) if group is not None else f"{key['group']}/{key['name']}"
 
 
 def _show_new(key: Document, *, json: bool) -> None:

@@ -76,8 +76,7 @@ def _one(
         if found:
             listed = "".join(f"\n  {shown(each)}" for each in found)
             raise typer.BadParameter(f"{len(found)} {noun}s are called {label!r}:{listed}")
-    where = "key list --group GROUP" if noun == "key" else f"{noun} list"
-    raise typer.BadParameter(f"there is no {noun} {label!r}: see `turnout {where}`")
+    raise typer.BadParameter(f"there is no {noun} {label!r}: see `turnout {noun} list`")
 
 
 def _shown_key(key: Document) -> str:
