@@ -11,11 +11,13 @@ beside takes everything out of the queues.
 import argparse
 import asyncio
 import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 import uvloop
@@ -34,9 +36,10 @@ from turnout.router.history.search import Filter
 from turnout.router.link import Links
 from turnout.router.registry.change import ROUTER
 from turnout.router.replay.plan import Selection
+from turnout.router.replay.replay import Replay
 from turnout.router.replay.replays import Replays
 from turnout.router.topology import Queue, Topology
-from turnout.shared import envelope, log, names
+from turnout.shared import envelope, log, names, service
 from turnout.shared.amqp import Channel, Delivery, Link
 from turnout.shared.publisher import ACCEPTED, Confirm, Publisher
 
@@ -120,21 +123,36 @@ async def publish(publisher: Publisher, queues: Sequence[str], count: int) -> fl
     return count / (time.monotonic() - began)
 
 
-async def replay(replays: Replays, count: int) -> tuple[float, float, float]:
-    """Plan and run a replay of all; return the seconds of both, and of CPU of the second."""
+class Replayed(NamedTuple):
+    """What a replay took."""
+
+    planned: float
+    """Seconds to plan it."""
+    took: float
+    """Seconds from its start to its end."""
+    cpu: float
+    """Seconds of CPU of this process meanwhile."""
+
+
+async def replay(replays: Replays, count: int) -> Replayed:
+    """Plan and run a replay of all."""
+
+    async def after(state: str) -> Replay:
+        while (found := await replays.get(made.id)).state == state:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.05)
+        return found
+
     began = time.monotonic()
     wanted = Selection(filter=Filter(until=time.time_ns()))
     made = await replays.plan(wanted, rate=0, actor=ROUTER)
-    while (found := await replays.get(made.id)).state == "planning":  # noqa: ASYNC110 - the same
-        await asyncio.sleep(0.05)
+    found = await after("planning")
     planned = time.monotonic() - began
     assert (found.total, found.gone) == (count, 0), found
     began, cpu = time.monotonic(), time.process_time()
     await replays.start(made.id, None, ROUTER)
-    while (found := await replays.get(made.id)).state != "done":  # noqa: ASYNC110 - the same
-        await asyncio.sleep(0.05)
-    assert found.skipped == 0, found
-    return planned, time.monotonic() - began, time.process_time() - cpu
+    found = await after("running")
+    assert (found.state, found.skipped) == ("done", 0), found
+    return Replayed(planned, time.monotonic() - began, time.process_time() - cpu)
 
 
 async def main(given: argparse.Namespace) -> None:
@@ -162,9 +180,10 @@ async def main(given: argparse.Namespace) -> None:
                 await publisher.ready()
                 replays = Replays(database, Archive(links), publisher, Depth(links))
                 running = asyncio.create_task(replays.run())
+                service.ready()  # the garbage collector is that of a router
                 with taking(url, queues):
                     alone = await publish(publisher, queues, count)
-                    planned, took, cpu = await replay(replays, count)
+                    done = await replay(replays, count)
                 running.cancel()
                 await asyncio.wait([running])
                 await publisher.close()
@@ -172,11 +191,15 @@ async def main(given: argparse.Namespace) -> None:
     table = page.table(
         (f"{count:,} events", "a second"),
         [
-            ("planned", f"{count / planned:,.0f}"),
-            ("replayed", f"{count / took:,.0f}"),
+            ("planned", f"{count / done.planned:,.0f}"),
+            ("replayed", f"{count / done.took:,.0f}"),
             ("published alone, by one publisher", f"{alone:,.0f}"),
-            ("replayed, of what can be published", f"{count / took / alone:.2f}"),
-            ("CPU of the router for each", f"{cpu / count * 1e6:.0f} µs"),
+            ("replayed, of what can be published", f"{count / done.took / alone:.2f}"),
+            ("CPU of the router for each", f"{done.cpu / count * 1e6:.0f} µs"),
+            (
+                "memory at most",
+                f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB",
+            ),
         ],
     )
     about = f"{table}\n{machine.describe()}. {versions}."

@@ -202,10 +202,12 @@ class Runner:
     async def _may_go(self, batch: Sequence[Due]) -> bool:
         """Wait for the batch's turn, a short time; tell whether it has come."""
         loop = asyncio.get_running_loop()
-        for queue in {self._repeat.queue(each.event) for each in batch if each.event is not None}:
-            if self._looked.get(queue, 0.0) + _LOOK > loop.time():
-                continue
-            waiting = await self._depth.of(queue)
+        queues = {self._repeat.queue(each.event) for each in batch if each.event is not None}
+        unknown = [each for each in queues if self._looked.get(each, 0.0) + _LOOK <= loop.time()]
+        # All at once: the broker is busy with what is published, and takes its time to answer.
+        for queue, waiting in zip(
+            unknown, await asyncio.gather(*map(self._depth.of, unknown)), strict=True
+        ):
             if waiting > MOST_WAITING:
                 self.waits = f"{waiting} runs wait in {names.flow_of(queue)}"
                 await self._gate.sleep(_LOOK)
