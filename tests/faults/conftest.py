@@ -1,11 +1,13 @@
 """A running system with two ingresses, on a broker and a cache that are ours to kill."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 import pytest
 from tests.support.brokers import Broker
+from tests.support.flows import ledger
 from tests.support.proxy import Proxy
 from tests.support.sender import Sender
 from tests.support.system import Key, System, Trigger, stoppable_rabbitmq, stoppable_redis
@@ -47,6 +49,16 @@ class Stage(NamedTuple):
         path = self.triggers[flow].path
         urls = [each.url + path for each in self.system.ingresses]
         return Sender(urls, self.key, rate=rate)
+
+    def runs(self, body: str) -> Counter[str]:
+        """Count how often each event with a body has succeeded."""
+        path = self.system.effects / ledger.FILE
+        lines = path.read_text().splitlines() if path.exists() else []
+        return Counter(
+            line.split("\t")[0]
+            for line in lines
+            if f"\t{body}\t" in line and line.endswith(ledger.SUCCEEDED)
+        )
 
 
 @pytest.fixture(scope="package")
