@@ -148,7 +148,7 @@ async def write_until_done(counts: Counts) -> None:
         await counts.write()
         return not (counts._sent or counts._unwritten or counts._last)
 
-    await eventually(done, 10, "everything is written")
+    await eventually(done, what="everything is written")
 
 
 async def test_what_is_counted_while_redis_is_down_is_added_later(

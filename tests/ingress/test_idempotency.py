@@ -111,7 +111,7 @@ async def test_a_claim_without_an_outcome_ends_with_its_lease(batch: Batch) -> N
     async def is_free() -> bool:
         return await idempotency.claim("k", "evt_2") == "evt_2"
 
-    await eventually(is_free, 5, "the lease ends")
+    await eventually(is_free, what="the lease ends")
 
 
 async def test_the_lease_of_a_pending_claim_is_not_prolonged_by_those_who_ask(
@@ -184,4 +184,4 @@ async def test_a_claim_whose_reply_is_lost_keeps_twins_away_and_is_finished(
         await far.finish("k", "evt_1")
         return await idempotency.claim("k", "evt_2") == "evt_1"
 
-    await eventually(is_done, 5, "the connection is there again and the key is done")
+    await eventually(is_done, what="the connection is there again and the key is done")

@@ -125,7 +125,7 @@ async def test_a_name_that_nobody_has_is_asked_for_once_in_a_while(
         await find(lookup, "unknown")
         return await calls("mget") - before == 2
 
-    await eventually(asked_again, 5)
+    await eventually(asked_again)
 
 
 async def test_a_record_is_asked_for_again_after_its_time_even_if_nothing_was_said(
@@ -139,7 +139,7 @@ async def test_a_record_is_asked_for_again_after_its_time_even_if_nothing_was_sa
         assert await find(lookup) == KEY
         return await calls("mget") > before
 
-    await eventually(asked_again, 5)
+    await eventually(asked_again)
 
 
 async def test_a_flood_of_invented_keys_displaces_no_good_one(
@@ -191,7 +191,7 @@ async def test_a_revoked_key_stops_working_in_every_process(
         async def revoked() -> bool:
             return (await find(lookup), await find(other)) == (None, None)
 
-        await eventually(revoked, 5)
+        await eventually(revoked)
 
 
 async def test_a_new_key_works_although_it_was_unknown_a_moment_ago(
@@ -214,7 +214,7 @@ async def test_a_changed_trigger_is_seen(lookup: Lookup, redis: Redis) -> None:
     async def seen() -> bool:
         return await lookup.trigger("route", 0.0) == disabled
 
-    await eventually(seen, 5)
+    await eventually(seen)
 
 
 async def test_an_expired_key_is_as_good_as_none(lookup: Lookup, redis: Redis) -> None:
@@ -276,12 +276,12 @@ async def test_when_changes_may_have_been_missed_everything_is_forgotten(
     assert await find(lookup) == KEY
     assert await find(lookup, "unknown") is None
     await kill_tracking(redis, redis_url)
-    await eventually(lambda: not lookup._tracking.active, 5)
+    await eventually(lambda: not lookup._tracking.active)
     await redis.delete(names.auth_key("good"))
     await redis.set(names.auth_key("unknown"), KEY.encode())
     # At once, and when changes are followed again.
     assert (await find(lookup), await find(lookup, "unknown")) == (None, KEY)
-    await eventually(lambda: lookup._tracking.active, 5)
+    await eventually(lambda: lookup._tracking.active)
     assert (await find(lookup), await find(lookup, "unknown")) == (None, KEY)
 
 
@@ -290,9 +290,9 @@ async def test_a_change_in_the_gap_is_seen_by_who_asks_only_afterwards(
 ) -> None:
     assert await find(lookup) == KEY
     await kill_tracking(redis, redis_url)
-    await eventually(lambda: not lookup._tracking.active, 5)
+    await eventually(lambda: not lookup._tracking.active)
     await redis.delete(names.auth_key("good"))
-    await eventually(lambda: lookup._tracking.active, 5)
+    await eventually(lambda: lookup._tracking.active)
     assert await find(lookup) is None
 
 
@@ -315,7 +315,7 @@ async def test_a_flushed_cache_makes_no_key_a_bad_one(lookup: Lookup, redis: Red
     async def is_unknown() -> bool:
         return await is_unavailable(find(lookup))
 
-    await eventually(is_unknown, 5)
+    await eventually(is_unknown)
     await fill(redis)
     assert await find(lookup) == KEY
 
@@ -341,7 +341,7 @@ async def test_without_redis_what_is_known_works_for_a_while_and_nothing_else(
     async def is_over() -> bool:
         return await is_unavailable(find(far_lookup))
 
-    await eventually(is_over, 10)
+    await eventually(is_over)
     assert time.monotonic() - began > 0.9
     assert await far_lookup.trouble() is not None
 
@@ -353,7 +353,7 @@ async def test_without_redis_what_is_known_works_for_a_while_and_nothing_else(
     async def is_back() -> bool:
         return not await is_unavailable(find(far_lookup))
 
-    await eventually(is_back, 10)
+    await eventually(is_back)
     assert await find(far_lookup, "absent") is None
 
 

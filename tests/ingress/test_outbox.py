@@ -78,7 +78,7 @@ class Reader:
                 found = [each for each in bodies if Block.decode(each).process == self._process]
                 return found if len(found) >= count else None
 
-            found: list[bytes] = await eventually(ours, 10, f"there are {count} blocks")
+            found: list[bytes] = await eventually(ours, what=f"there are {count} blocks")
         assert len(found) == count
         return found
 

@@ -130,7 +130,7 @@ async def test_what_a_process_does_not_use_comes_back_to_the_others(
             count += await passed(busy, 0.001, 40)
             return count == 39
 
-        await eventually(all_of_them, 5, "the tokens of the slow one are used by the busy one")
+        await eventually(all_of_them, what="the tokens of the slow one are used by the busy one")
 
 
 async def test_keys_and_triggers_have_buckets_of_their_own(batch: Batch) -> None:
@@ -149,8 +149,8 @@ async def test_a_bucket_leaves_nothing_behind_once_it_would_be_full(
     assert await rates.take("key", "k", 100.0, 10) == 0.0
     assert 0 < await redis.pttl(names.rate("key", "k")) <= 1100
     async with running(rates):
-        await eventually(lambda: not rates._buckets, 5, "the process has forgotten it")
-    await eventually(lambda: _is_gone(redis), 5, "so has the cache")
+        await eventually(lambda: not rates._buckets, what="the process has forgotten it")
+    await eventually(lambda: _is_gone(redis), what="so has the cache")
 
 
 async def _is_gone(redis: Redis) -> bool:
@@ -168,7 +168,7 @@ async def test_a_limit_that_is_raised_counts_soon_also_for_who_is_refused(
     async def passes() -> bool:
         return not await rates.take("key", "k", 1000.0, 1000)
 
-    await eventually(passes, 5, "the new limit holds")
+    await eventually(passes, what="the new limit holds")
 
 
 async def test_a_limit_that_is_lowered_counts_as_soon_as_the_tokens_at_hand_are_used(
@@ -250,7 +250,7 @@ async def test_when_redis_is_back_the_limit_is_shared_again(
         await rates.take("key", "k", 5.0, 5)
         return bool(await redis.exists(names.rate("key", "k")))
 
-    await eventually(is_shared, 5, "the bucket is in the cache")
+    await eventually(is_shared, what="the bucket is in the cache")
 
 
 async def test_a_reply_that_is_lost_costs_tokens_and_never_makes_any(

@@ -171,7 +171,7 @@ async def test_without_redis_refusing_goes_on_and_what_is_refused_is_counted_lat
         await log.write()
         return bool(await entries(redis))
 
-    await eventually(back, 5, "the log goes on")
+    await eventually(back, what="the log goes on")
     assert (await counted(redis))["trg_1 key_1 authentication_unavailable"] == 3
 
 

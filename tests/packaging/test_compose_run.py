@@ -162,7 +162,7 @@ async def running(machine: Machine) -> AsyncIterator[dict[str, Command]]:
             assert not await machine.is_healthy(name), f"{name} is not started yet"
             started[name] = stack.enter_context(machine.command(name))
         for name, command in started.items():
-            await eventually(partial(_is_up, machine, name, command), 30, f"{name} is healthy")
+            await eventually(partial(_is_up, machine, name, command), what=f"{name} is healthy")
         yield started
 
 

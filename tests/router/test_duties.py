@@ -43,7 +43,7 @@ async def test_a_duty_that_fails_is_begun_again_beside_the_others(
 
     duties = Duties({"good": good, "bad": bad})
     leading = asyncio.create_task(lead(Lease(database), stop, duties))
-    await eventually(lambda: begun["bad"] == 4, 10, "the bad one has gone well at last")
+    await eventually(lambda: begun["bad"] == 4, what="the bad one has gone well at last")
     assert begun["good"] == 1
     assert duties.failing == ["bad"]
     assert duties.failures == {"good": 0, "bad": 3}

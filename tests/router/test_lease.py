@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import update
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 from turnout.router import lease as module
 from turnout.router import models
@@ -45,7 +45,7 @@ async def test_a_second_router_waits_until_the_first_gives_up(
     keeping.cancel()
     await first.release()
     assert not first.held
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, PATIENCE)
     assert second.held
     assert second.epoch == 2
 
@@ -74,7 +74,7 @@ async def test_a_silent_router_is_succeeded_and_writes_nothing_any_more(
 ) -> None:
     first, second = Lease(database), Lease(other_database)
     await first.acquire()
-    await asyncio.wait_for(second.acquire(), 5)
+    await asyncio.wait_for(second.acquire(), PATIENCE)
     assert first.held, "it has not noticed: this is the moment that the fence is for"
     with pytest.raises(LeaseLost):
         await Registry(database).create_group("late")
@@ -88,9 +88,9 @@ async def test_a_router_steps_down_when_it_finds_another_one_in_its_place(
 ) -> None:
     first, second = Lease(database), Lease(other_database)
     await first.acquire()
-    await asyncio.wait_for(second.acquire(), 5)
+    await asyncio.wait_for(second.acquire(), PATIENCE)
     with pytest.raises(LeaseLost):
-        await asyncio.wait_for(first.keep(), 5)
+        await asyncio.wait_for(first.keep(), PATIENCE)
 
 
 async def test_a_router_of_this_machine_that_has_ended_is_succeeded_at_once(
@@ -103,7 +103,7 @@ async def test_a_router_of_this_machine_that_has_ended_is_succeeded_at_once(
         ended = f"{machine} 4194305 1 on here"
         await connection.execute(update(models.Lease).values(holder=ended, epoch=7))
     lease = Lease(database)
-    await asyncio.wait_for(lease.acquire(), 5)
+    await asyncio.wait_for(lease.acquire(), PATIENCE)
     assert lease.epoch == 8
 
 
@@ -130,11 +130,11 @@ async def test_work_runs_in_the_active_router_alone_and_moves_to_the_next(
         return asyncio.create_task(lead(lease, stops[name], Duties({"work": work})))
 
     first = router("first", Lease(database))
-    await eventually(lambda: running == {"first"}, 5, "the first one works")
+    await eventually(lambda: running == {"first"}, what="the first one works")
     second = router("second", Lease(other_database))
     stops["first"].set()
-    await asyncio.wait_for(first, 5)
-    await eventually(lambda: running == {"second"}, 5, "the second one works")
+    await asyncio.wait_for(first, PATIENCE)
+    await eventually(lambda: running == {"second"}, what="the second one works")
     stops["second"].set()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, PATIENCE)
     assert not running

@@ -206,4 +206,4 @@ async def test_when_an_overlap_ends_the_registry_is_read_again(
         await projection.write(await registry.snapshot())
         return not await redis.exists(names.auth_key(key.digest))
 
-    await eventually(gone, 5, "the record of the old secret is gone")
+    await eventually(gone, what="the record of the old secret is gone")

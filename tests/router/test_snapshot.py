@@ -179,7 +179,7 @@ async def test_when_an_overlap_ends_its_key_alone_is_read_again(
     async def is_over() -> bool:
         return await full.snapshot() is not during
 
-    await eventually(is_over, 5, "the overlap is over")
+    await eventually(is_over, what="the overlap is over")
     after = await full.snapshot()
     assert len({id(each) for each in during.parties} - {id(each) for each in after.parties}) <= 2
     await projection.write(after)

@@ -73,7 +73,7 @@ async def served(files: Files, redis_url: str, token: str) -> AsyncIterator[str]
     async def listens() -> bool:
         return running.done() or await serial(port) is not None
 
-    await eventually(listens, 20, "the admin API listens")
+    await eventually(listens, what="the admin API listens")
     yield f"https://127.0.0.1:{port}"
     stop.set()
     await running
@@ -112,7 +112,7 @@ async def test_the_admin_api_is_served_with_tls_to_who_trusts_its_authority(
                     raise
                 return False
 
-        await eventually(answers, 20, "the admin API answers")
+        await eventually(answers, what="the admin API answers")
         with pytest.raises(AdminApiError, match="TURNOUT_ADMIN_CA"):
             await groups(None)
         with pytest.raises(AdminApiError, match=r"TURNOUT_ADMIN_CA: .* cannot be used"):

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.support.process import ROOT, Command
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 from turnout.router import up
 from turnout.router.nodes import ports
@@ -121,7 +121,7 @@ async def test_killing_ends_a_stop_that_takes_long(stage: Stage) -> None:
     stopping = asyncio.create_task(stage.supervisor.stop())
     await eventually(lambda: "stopping deaf" in stage.text, what="it is being stopped")
     stage.supervisor.kill()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, PATIENCE)
 
 
 # -- what people see
@@ -308,7 +308,7 @@ async def test_what_is_killed_comes_back_and_calls_succeed_again(system: Up, rec
         except (subprocess.CalledProcessError, ValueError):
             return False
 
-    await eventually(is_accepted, within=20, what="a call is accepted")
+    await eventually(is_accepted, what="a call is accepted")
 
 
 async def test_sigterm_stops_everything_in_order_and_leaves_nothing(system: Up) -> None:

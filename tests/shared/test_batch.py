@@ -57,7 +57,7 @@ async def test_without_redis_everything_fails_soon_and_it_is_asked_again_later(
             except Unavailable:
                 return False
 
-        await eventually(answers, 10, "Redis is asked again")
+        await eventually(answers, what="Redis is asked again")
 
 
 async def test_who_is_cancelled_does_not_shift_the_replies_of_others(redis_url: str) -> None:
@@ -105,5 +105,5 @@ async def test_a_lost_reply_fails_all_that_went_out_with_it_and_the_next_have_th
             except Unavailable:
                 return False
 
-        await eventually(answers, 5, "Redis is asked again")
+        await eventually(answers, what="Redis is asked again")
         assert batch.heard > heard

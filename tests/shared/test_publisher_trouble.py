@@ -9,7 +9,7 @@ import pytest
 from tests.support.brokers import Broker, memory_alarm, quoted
 from tests.support.proxy import Proxy
 from tests.support.topology import declare_route, ready_messages
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 from turnout.shared.publisher import (
     ACCEPTED,
@@ -49,7 +49,7 @@ async def publishing(url: str, **options: float) -> AsyncIterator[Publisher]:
     try:
         yield publisher
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await publisher.close()
 
 
@@ -66,11 +66,11 @@ async def by_the_deadline(futures: list[asyncio.Future[Confirm]]) -> Counter[Con
 async def more(confirms: Counter[Confirm], kind: Confirm) -> None:
     """Wait until there are more confirmations of a kind than now."""
     wanted = confirms[kind] + 20
-    await eventually(lambda: confirms[kind] >= wanted, 10, f"more are {kind.verdict}")
+    await eventually(lambda: confirms[kind] >= wanted, what=f"more are {kind.verdict}")
 
 
 async def assert_goes_on(publisher: Publisher) -> None:
-    await eventually(lambda: publisher.trouble is None, 20, "it is connected again")
+    await eventually(lambda: publisher.trouble is None, what="it is connected again")
     assert await publish(publisher) is ACCEPTED
 
 
@@ -100,7 +100,7 @@ async def test_a_connection_that_the_broker_closes_is_made_again(
         return None
 
     async with publishing(url) as publisher:
-        name = await eventually(ours, 20, "the broker lists our connection")
+        name = await eventually(ours, what="the broker lists our connection")
         confirms: Counter[Confirm] = Counter()
 
         async def call() -> None:
@@ -110,7 +110,7 @@ async def test_a_connection_that_the_broker_closes_is_made_again(
         calls = asyncio.gather(*(call() for _ in range(20)))
         await more(confirms, ACCEPTED)
         await asyncio.to_thread(rabbitmq.management.call, "DELETE", f"connections/{quoted(name)}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await calls
         assert confirms.keys() - {ACCEPTED} <= {LOST, DISCONNECTED}
         await assert_goes_on(publisher)
@@ -175,7 +175,7 @@ async def test_every_future_ends_by_its_deadline_through_any_sequence_of_trouble
 
         calls = asyncio.gather(watch(), *(call() for _ in range(20)))
         for trouble in (proxy.cut, proxy.freeze, proxy.cut, proxy.down, proxy.hold_replies):
-            await eventually(lambda: publisher.trouble is None, 20)
+            await eventually(lambda: publisher.trouble is None)
             await more(confirms, ACCEPTED)
             trouble()
             if trouble == proxy.down:
@@ -201,7 +201,7 @@ async def test_who_waits_for_room_is_not_left_waiting_by_a_lost_connection(
         await asyncio.sleep(0)
         proxy.cut()
         proxy.thaw()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await future is LOST
             assert await asyncio.gather(*waiting) == [True] * 10
 
@@ -243,7 +243,7 @@ async def test_closing_before_there_was_a_connection_and_twice_is_no_matter(url:
     await never_started.close()
     publisher = Publisher(["amqp://127.0.0.1:1/"], name="test")
     await publisher.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await publisher.close()
         await publisher.close()
     assert publisher.trouble is CLOSING

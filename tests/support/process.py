@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 from turnout.router.nodes.process import Process
 
@@ -79,7 +79,7 @@ class Command:
         """All that it wrote so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    async def wait_http(self, url: str, within: float = 20.0) -> None:
+    async def wait_http(self, url: str, within: float = PATIENCE) -> None:
         """Wait until GET `url` is answered with 200."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
 
@@ -96,11 +96,13 @@ class Command:
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self.log}") from None
 
-    async def wait_log(self, text: str, within: float = 20.0) -> None:
+    async def wait_log(self, text: str, within: float = PATIENCE) -> None:
         """Wait until it has written `text`."""
         await self.wait_until(lambda: text in self.log, f"{text!r} is logged", within)
 
-    async def wait_until(self, check: Callable[[], bool], what: str, within: float = 20.0) -> None:
+    async def wait_until(
+        self, check: Callable[[], bool], what: str, within: float = PATIENCE
+    ) -> None:
         """Wait until `check` holds; fail at once, with the log, when the process ends before."""
 
         def holds() -> bool:
@@ -115,7 +117,7 @@ class Command:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log}") from None
 
-    async def wait_end(self, within: float = 20.0) -> int:
+    async def wait_end(self, within: float = PATIENCE) -> int:
         """Wait until it has ended by itself, and return its exit code."""
         await eventually(lambda: not self.is_running, within, "the process ends")
         return self._process.wait()

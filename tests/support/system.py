@@ -20,7 +20,7 @@ from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.process import Command
 from tests.support.topology import Collector, linked
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from yarl import URL
 
 from turnout.router.nodes import ports
@@ -31,9 +31,6 @@ from turnout.shared.block import Block
 from turnout.shared.envelope import Envelope
 
 FLOWS = Path(__file__).parent / "flows"
-
-#: Seconds in which a healthy system gets anything done; the machine may be busy with other things.
-PATIENCE = 30.0
 
 
 class Key(NamedTuple):

@@ -7,10 +7,13 @@ from typing import Any
 
 _POLL_SECONDS = 0.02
 
+#: Seconds in which a healthy system gets anything done; the machine may be busy with other things.
+PATIENCE = 60.0
+
 
 async def eventually(
     check: Callable[[], Any],
-    within: float = 10.0,
+    within: float = PATIENCE,
     what: str = "the condition holds",
 ) -> Any:
     """Ask `check`, async or not, until it returns something truthy, and return that.

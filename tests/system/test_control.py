@@ -7,8 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import pytest
+from redis.asyncio import Redis
+from tests.support.process import Command
 from tests.support.system import PATIENCE, Key, System, Trigger
 from tests.support.waiting import eventually
+
+from turnout.shared import names
 
 #: Seconds within which a pause holds everywhere, and as many for a busy machine.
 _WITHIN = 2.0
@@ -68,6 +72,24 @@ async def control(system: System, verb: str, **body: Any) -> float:
     return time.time()
 
 
+async def pause(system: System, reason: str) -> float:
+    """Pause, wait until each worker says so, and return when it was paused."""
+    before = [told(each) for each in system.workers]
+    paused_at = await control(system, "pause", reason=reason)
+    for worker, count in zip(system.workers, before, strict=True):
+
+        def knows(worker: Command = worker, count: int = count) -> bool:
+            return told(worker) > count
+
+        await worker.wait_until(knows, "the pause is known")
+    return paused_at
+
+
+def told(worker: Command) -> int:
+    """Count the pauses that a worker has told of."""
+    return worker.log.count("flow is paused")
+
+
 async def state(system: System) -> dict[str, Any]:
     found: dict[str, Any] = await system.admin("GET", "flows/shop/seen", status=200)
     return found
@@ -78,9 +100,7 @@ async def test_a_pause_holds_everywhere_within_a_second_and_its_end_drains_the_b
 ) -> None:
     async with Traffic(system, trigger, key) as traffic:
         await eventually(lambda: len(traffic.ran()) > 20, PATIENCE, "calls are run")
-        paused_at = await control(system, "pause", reason="a release")
-        for worker in system.workers:
-            await worker.wait_log("flow is paused")
+        paused_at = await pause(system, "a release")
         ran = traffic.ran()
         assert max(ran.values()) < paused_at + _WITHIN
 
@@ -105,8 +125,7 @@ async def test_all_that_is_queued_is_cancelled_with_a_reason_and_what_comes_late
 ) -> None:
     since = datetime.now(UTC)
     traffic = Traffic(system, trigger, key)
-    await control(system, "pause", reason="a bad import")
-    await asyncio.sleep(1)  # the pause holds: otherwise they have run, and are no use here
+    await pause(system, "a bad import")
     queued = [await traffic.call() for _ in range(10)]
     assert not traffic.ran()
 
@@ -129,7 +148,13 @@ async def test_all_that_is_queued_is_cancelled_with_a_reason_and_what_comes_late
 async def test_a_limit_over_all_workers_holds(system: System, key: Key) -> None:
     trigger = await system.make_trigger("shop/patient")
     await system.admin("PATCH", "flows/shop/patient", {"max_running": 2}, status=200)
-    await asyncio.sleep(1)  # it holds within a second
+
+    async def both_share() -> bool:
+        async with Redis.from_url(system.redis_url) as client:
+            shares = await client.hkeys(names.shares("shop/patient"))
+        return sum(each.startswith(b"wrk_") for each in shares) == 2
+
+    await eventually(both_share, PATIENCE, "both workers keep to the limit")
     sent = [(await system.call(trigger.path, key)).event_id for _ in range(5)]
 
     def started() -> list[str]:

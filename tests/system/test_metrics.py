@@ -79,7 +79,7 @@ async def test_the_active_router_tells_of_the_flows_and_the_other_one_that_it_st
         found, _ = await _read(metrics_ports["router"])
         return found["turnout_active"] == 1 and 'turnout_workers{flow="shop/seen"}' in found
 
-    await eventually(tells, 20, "the other router is active and tells of the flow")
+    await eventually(tells, what="the other router is active and tells of the flow")
     found, _ = await _read(metrics_ports["router"])
     assert found['turnout_workers{flow="shop/seen"}'] == 1
     assert found['turnout_parked{queue="turnout.unrouted"}'] == 0

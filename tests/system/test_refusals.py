@@ -68,7 +68,7 @@ async def test_all_bad_keys_look_alike(system: System, key: Key, trigger: Trigge
         answers = [await system.call(trigger.path, each) for each in (expired, revoked)]
         return all(answer.status == 401 for answer in answers)
 
-    await eventually(both_are_refused, 20, "one key has expired and one is revoked")
+    await eventually(both_are_refused, what="one key has expired and one is revoked")
     unknown = keys.new_key().text
     wrong_secret = unknown[:-38] + unknown[-6:].rjust(38, "x")
     ways: dict[str, tuple[str, dict[str, str]]] = {
@@ -165,7 +165,7 @@ async def test_a_disabled_trigger_takes_nothing(system: System, key: Key) -> Non
         answer = await system.call(trigger.path, key)
         return answer if answer.status != 202 else None
 
-    answer = await eventually(is_refused, 20, "the trigger is disabled")
+    answer = await eventually(is_refused, what="the trigger is disabled")
     assert_refused(answer, 403, "trigger_disabled")
 
 

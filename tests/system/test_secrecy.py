@@ -47,7 +47,7 @@ async def bad_keys(system: System, number: int) -> dict[str, list[str]]:
         for key, _ in revoked:
             await registry.revoke_key(key.id)
     await system.make_key("shop", "and have the router look at it now")
-    await eventually(lambda: datetime.now(UTC) > soon, 20, "the keys have expired")
+    await eventually(lambda: datetime.now(UTC) > soon, what="the keys have expired")
     return {
         "unknown": [keys.new_key().text for _ in range(number)],
         "wrong secret": [with_another_secret(text) for _, text in good],
@@ -76,7 +76,7 @@ async def bad_tokens(system: System, number: int) -> dict[str, list[str]]:
         ]
         for token, _ in revoked:
             await registry.revoke_token(token.id)
-    await eventually(lambda: datetime.now(UTC) > soon, 20, "the tokens have expired")
+    await eventually(lambda: datetime.now(UTC) > soon, what="the tokens have expired")
     return {
         "unknown": [keys.new_key(keys.ADMIN_TOKEN).text for _ in range(number)],
         "wrong secret": [with_another_secret(text) for _, text in good],

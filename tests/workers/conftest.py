@@ -135,7 +135,7 @@ class Stage:
             found = self.outcomes_of(envelope)
             return found if len(found) >= count else None
 
-        found: list[Outcome] = await eventually(enough, 20, f"there are {count} outcomes")
+        found: list[Outcome] = await eventually(enough, what=f"there are {count} outcomes")
         return found
 
     async def outcome(self, envelope: Envelope) -> Outcome:
@@ -152,7 +152,7 @@ class Stage:
             found = [each for each in self.outcomes_of(envelope) if each.state != outcome.RETRYING]
             return found if len(found) >= count else None
 
-        found: list[Outcome] = await eventually(enough, 20, f"{count} runs have ended")
+        found: list[Outcome] = await eventually(enough, what=f"{count} runs have ended")
         return found
 
     def all_dead(self, address: str) -> list[Delivery]:
@@ -166,7 +166,7 @@ class Stage:
         def found() -> Delivery | None:
             return next(iter(self.all_dead(address)), None)
 
-        delivery: Delivery = await eventually(found, 20, f"there is a dead letter of {address}")
+        delivery: Delivery = await eventually(found, what=f"there is a dead letter of {address}")
         return delivery
 
 
@@ -264,7 +264,7 @@ def cut(rabbitmq: Broker, vhost: str) -> Callable[[], Awaitable[None]]:
         return None
 
     async def cut() -> None:
-        name = await eventually(consuming, 20, "the broker lists the worker's connection")
+        name = await eventually(consuming, what="the broker lists the worker's connection")
         rabbitmq.management.call("DELETE", f"connections/{quoted(name)}")
 
     return cut

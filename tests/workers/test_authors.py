@@ -150,7 +150,7 @@ async def reloaded(event: Event):
     await worker.wait_log("ZeroDivisionError")
     await worker.wait_log("waiting until a file has changed")
     module.write_text(PREAMBLE + text.replace("return 1", "return 2"))
-    await eventually(lambda: worker.log.count("flow is served") == 2, 20, "it serves again")
+    await eventually(lambda: worker.log.count("flow is served") == 2, what="it serves again")
 
     assert (await stage.outcome(await stage.publish("demo/reload"))).result == 2
     assert worker.stop() == 0

@@ -218,7 +218,7 @@ async def test_a_run_that_lasts_is_reported_when_it_starts_and_a_short_one_only_
     def told() -> bool:
         return [each.state for each in stage.reports_of(lasting)] == [outcome.STARTED]
 
-    await eventually(told, 10, "it is told that the run has started")
+    await eventually(told, what="it is told that the run has started")
     (report,) = stage.reports_of(lasting)
     assert (report.ended_at, report.attempt) == (0, 1)
     release()

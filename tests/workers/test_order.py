@@ -83,7 +83,7 @@ async def test_keys_run_beside_each_other_and_each_in_its_order(
         for key in range(8):
             await send(stage, str(key), number)
     start_worker(FLOWS)
-    await eventually(lambda: ended(effects) == 80, 40, "all have run")
+    await eventually(lambda: ended(effects) == 80, what="all have run")
     assert_in_order(effects(), map(str, range(8)), 10)
     at_once = [one[:5] == two[:5] == "begin" for one, two in itertools.pairwise(effects())]
     assert any(at_once), "keys waited for each other"
@@ -98,11 +98,11 @@ async def test_a_failed_attempt_holds_up_its_key_and_no_partition_but_its_own(
     await send(stage, stuck, 1)
     await send(stage, free, 0)
     start_worker(FLOWS)
-    await eventually(lambda: f"end {free} 0" in effects(), 30, "the other key has run")
-    await eventually(lambda: f"begin {stuck} 0" in effects(), 30, "the attempt has failed")
+    await eventually(lambda: f"end {free} 0" in effects(), what="the other key has run")
+    await eventually(lambda: f"begin {stuck} 0" in effects(), what="the attempt has failed")
     assert f"begin {stuck} 1" not in effects()
     release()
-    await eventually(lambda: f"end {stuck} 1" in effects(), 30, "the key goes on")
+    await eventually(lambda: f"end {stuck} 1" in effects(), what="the key goes on")
     assert effects().index(f"end {stuck} 0") < effects().index(f"begin {stuck} 1")
 
 
@@ -114,13 +114,13 @@ async def test_a_killed_worker_and_one_that_stops_leave_the_order_to_the_next(
         for key in range(8):
             await send(stage, str(key), number)
     killed = start_worker(FLOWS)
-    await eventually(lambda: ended(effects) > 20, 40, "some have run")
+    await eventually(lambda: ended(effects) > 20, what="some have run")
     stopped = start_worker(FLOWS, name="second")
     killed.kill()
-    await eventually(lambda: ended(effects) > 60, 40, "more have run")
+    await eventually(lambda: ended(effects) > 60, what="more have run")
     start_worker(FLOWS, name="third")
     stopped.stop()
-    await eventually(lambda: ended(effects) == 120, 40, "all have run")
+    await eventually(lambda: ended(effects) == 120, what="all have run")
     assert_in_order(effects(), map(str, range(8)), 15)
 
 
@@ -143,7 +143,7 @@ async def test_workers_hand_partitions_over_and_a_pause_between_without_breaking
     for each in workers:
         await each.wait_log("flow is paused")
     await board.delete(names.PAUSED)
-    await eventually(lambda: ended(effects) == 4 * numbers, 60, "all have run")
+    await eventually(lambda: ended(effects) == 4 * numbers, what="all have run")
 
     last = {line.split()[2]: line.split()[1] for line in effects() if line.startswith("by")}
     assert sorted(last.values()) == sorted(str(each.pid) for each in workers * 2)
@@ -162,7 +162,7 @@ async def test_a_worker_whose_order_is_another_one_does_not_serve_the_flow_and_s
     async def announced() -> list[Announcement]:
         return await Announcement.read_all(board)
 
-    (found,) = await eventually(announced, 20, "it is announced")
+    (found,) = await eventually(announced, what="it is announced")
     assert found.flows == ()
 
 
@@ -187,9 +187,9 @@ def ordered(event: Event, context: Context) -> None:
         time.sleep(0.01)
 """)
     await send(stage, "1", 0)
-    await eventually(lambda: effects() == ["started False"], 20, "it has started")
+    await eventually(lambda: effects() == ["started False"], what="it has started")
     await cut()
-    await eventually(lambda: "is lost" in effects(), 20, "it knows")
+    await eventually(lambda: "is lost" in effects(), what="it knows")
     await worker.wait_log("broker connected")
     release()
 
@@ -211,7 +211,7 @@ async def ordered(event: Event) -> None:
     async with Proxy(amqp_url) as proxy:
         first = start_worker(text, TURNOUT_AMQP_URL=proxy.url)
         await send(stage, "1", 0)
-        await eventually(effects, 20, "it runs")
+        await eventually(effects, what="it runs")
         second = start_worker(text, name="second")
         await second.wait_log("flow is served")
         proxy.freeze()

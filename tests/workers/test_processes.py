@@ -109,7 +109,7 @@ async def test_a_run_that_is_given_up_takes_its_process_with_it(processes: Proce
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: not runs(first.result["pid"]), 10, "the process has ended")
+    await eventually(lambda: not runs(first.result["pid"]), what="the process has ended")
 
 
 async def test_a_flow_that_its_process_cannot_import_is_a_failure() -> None:

@@ -93,7 +93,7 @@ class Workers:
             assert sum(each.held for each in self.processes) <= 10
             return [each.share for each in self.processes] == list(wanted)
 
-        await eventually(so, 10, f"the shares are {wanted}")
+        await eventually(so, what=f"the shares are {wanted}")
 
     async def close(self) -> None:
         for each in self.processes:
@@ -227,7 +227,7 @@ async def test_a_limit_that_is_taken_away_leaves_nothing_behind(
     async def is_gone() -> bool:
         return not await board.exists(names.shares(ADDRESS))
 
-    await eventually(is_gone, 5, "its entry has ended")
+    await eventually(is_gone, what="its entry has ended")
 
 
 FLOW = """
@@ -249,7 +249,9 @@ async def test_workers_never_run_more_than_the_limit_even_when_one_is_killed(
     await board.hset(names.FLOWS, ADDRESS, FlowRecord(max_running=3).encode())
     sent = [await stage.publish(ADDRESS) for _ in range(300)]
     first, *_ = [start_worker(FLOW, name=f"worker{number}") for number in range(3)]
-    await eventually(lambda: len({each.split()[1] for each in effects()}) == 3, 30, "all take part")
+    await eventually(
+        lambda: len({each.split()[1] for each in effects()}) == 3, what="all take part"
+    )
 
     pid = first.pid
     first.kill()

@@ -35,7 +35,7 @@ async def announced(board: Redis, count: int) -> list[Announcement]:
         found = await Announcement.read_all(board)
         return found if len(found) == count else None
 
-    found: list[Announcement] = await eventually(there, 40, f"{count} workers are announced")
+    found: list[Announcement] = await eventually(there, what=f"{count} workers are announced")
     return found
 
 
@@ -81,4 +81,4 @@ async def test_a_reload_replaces_the_processes(
         now = {each.pid for each in await Announcement.read_all(board)}
         return len(now) == 2 and not now & before
 
-    await eventually(replaced, 40, "other processes are there")
+    await eventually(replaced, what="other processes are there")

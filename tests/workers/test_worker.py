@@ -38,7 +38,7 @@ async def started(effects: Effects, count: int = 1) -> None:
     def runs() -> bool:
         return sum(line.startswith("started") for line in effects()) >= count
 
-    await eventually(runs, 20, f"{count} runs have started")
+    await eventually(runs, what=f"{count} runs have started")
 
 
 @pytest.mark.parametrize("kind", ["async def", "def"])
@@ -253,7 +253,7 @@ async def test_after_the_grace_time_unfinished_runs_go_back(
 
     assert await worker.wait_end() == 1
     assert "grace time is over" in worker.log
-    await eventually(lambda: stage.ready("demo/stuck"), 10, "the message is back")
+    await eventually(lambda: stage.ready("demo/stuck"), what="the message is back")
 
 
 async def test_a_thread_that_was_abandoned_does_not_keep_the_worker_from_ending(
@@ -325,7 +325,7 @@ async def test_a_second_signal_ends_the_worker_at_once(
     worker.signal(signal.SIGTERM)
 
     assert await worker.wait_end(5) == 1
-    await eventually(lambda: stage.ready("demo/insisted"), 10, "the message is back")
+    await eventually(lambda: stage.ready("demo/insisted"), what="the message is back")
 
 
 async def test_a_queue_that_does_not_exist_is_waited_for(
@@ -447,7 +447,7 @@ async def test_a_worker_announces_itself_until_it_stops(
             found = await Announcement.read_all(board)
             return next((each for each in found if each.pid == worker.pid), None)
 
-        said: Announcement = await eventually(announced, 20, "the worker is announced")
+        said: Announcement = await eventually(announced, what="the worker is announced")
         assert said.flows == ("demo/one", "demo/two")
         assert (said.concurrency, said.busy) == (7, 0)
         assert said.started_at < time.time()

@@ -48,7 +48,7 @@ async def recorded(admin: Admin) -> None:
         found = await admin.call("GET", "history", status=200)
         return all(each["behind"] == 0 and each["newest"] is not None for each in found["items"])
 
-    await eventually(holds, 20, "the history is recorded")
+    await eventually(holds, what="the history is recorded")
 
 
 async def written(admin: Admin, writer: Writer, events: list[Envelope], *outcomes: Any) -> None:

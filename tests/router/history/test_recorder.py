@@ -64,7 +64,7 @@ async def recorded(database: Database, expected: dict[str, str]) -> None:
     async def holds() -> bool:
         return await states(database) == expected
 
-    await eventually(holds, 20, f"{len(expected)} events are recorded")
+    await eventually(holds, what=f"{len(expected)} events are recorded")
 
 
 def all_ended(events: list[Envelope], state: str = "succeeded") -> dict[str, str]:
