@@ -6,7 +6,7 @@ A history is made of runs of some flows, most of which have succeeded, with some
 then a page is asked for by each combination of group, flow, trigger, key, state, time and error
 type, of values that nearly all runs have, that few have, and that none has. For each combination
 the slowest of three answers counts, after one that warms the cache. The result goes to the terminal
-and to docs/performance-history.md.
+and to docs/performance.md.
 """
 
 import argparse
@@ -215,7 +215,7 @@ def main(given: argparse.Namespace) -> None:
     )
     text = f"{given.runs:,} runs, {len(found)} combinations. {machine.describe()}.\n\n{table}"
     print(f"\n{text}")
-    page.replace("lookup", text, page.HISTORY)
+    page.replace("lookup", text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ bring an empty Redis in line with it, again when nothing has changed, and again 
 and an empty broker in line with a smaller one. "Held up" is the longest time for which the event
 loop of the router did nothing else; "without an answer" is for how long ingress, asking Redis as it
 does for a key that it does not know yet, would have had to refuse the last of all keys. The result
-goes to the terminal and to docs/performance-rebuild.md.
+goes to the terminal and to docs/performance.md.
 """
 
 import argparse
@@ -39,16 +39,6 @@ from turnout.shared import cache, ids, keys, names
 
 _GROUPS = 100
 _FLOWS = 100
-
-_ABOUT = """
-Reading the registry is part of it. After a change only what was changed is read again, encoded and
-compared. A key is without an answer (503, never 401) while Redis has neither its record nor the
-epoch: until its turn comes in an empty Redis, and never while a router that starts or takes over
-compares what is there. Export and import are without the JSON of `turnout registry`, which comes on
-top.
-"""
-
-_PAGE = page.DIRECTORY / "performance-rebuild.md"
 
 
 async def fill(database: Database, number_of_keys: int, number_of_triggers: int) -> None:
@@ -258,10 +248,9 @@ async def main(records: int, triggers: int) -> None:
             for what, each in rows
         ],
     )
-    where = f"`bench/run rebuild`. {machine.describe()}. {versions}."
-    text = f"# Rebuilding\n\n{where}\n\n{table}\n{_ABOUT}"
+    text = f"{table}\n{machine.describe()}. {versions}."
     print(text)
-    _PAGE.write_text(text)
+    page.replace("rebuild", text)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""The recorder: how many events a second it writes into SQL, and how fast the newest are found.
+"""The recorder: how many events a second it writes into SQL.
 
     bench/run recorder [--events N] [--seconds N] [--database URL]
 
-Three measurements, over private nodes:
+Two measurements, over private nodes; the result goes to the terminal and to docs/performance.md.
 
 1. Catching up: so many events are in the archive, then as many with a start and an end of each in
    the outcomes too; a recorder begins, and is awaited.
-2. Looking up: pages of the newest 50 of all these.
-3. Beside the full load: router, ingress and a worker under as many calls as go, with the recorder
-   in the router; how much it has recorded when the load ends, and how long the rest takes.
+2. Beside the full load: router and ingress, then a worker too, under as many calls as go, with the
+   recorder in the router; how much it has recorded when the load ends, and how long the rest takes.
 """
 
 import argparse
@@ -19,37 +18,39 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import uvloop
-from bench import load, machine, nodes
+from bench import load, machine, nodes, page
 from bench.load import Failed
-from bench.nodes import Nodes
 from bench.turnout import Turnout
 from tests.support import history
 from tests.support.history import declare_streams, writing
 
 from turnout.router.database import Database, open_database
-from turnout.router.history import search
-from turnout.router.history.models import Event, Run
+from turnout.router.history.models import Run
 from turnout.router.history.recorder import Recorder
-from turnout.router.history.search import Filter
 from turnout.router.link import Links
 from turnout.shared import log, outcome
 from turnout.shared.envelope import Envelope
 
-_PAGES = 20
 _CHUNK = 20_000
 
 
-async def measure(amqp_url: str, database_url: str, count: int) -> None:
-    """Measure and print."""
+_CATCHING_UP = ("catching up", "events/s", "router CPU µs", "event loop held up, ms")
+_BESIDE = ("beside", "calls/s", "recorded/s meanwhile", "all recorded after, s")
+
+Row = tuple[str, ...]
+
+
+async def catch_up(amqp_url: str, database_url: str, count: int) -> list[Row]:
+    """Measure how fast the recorder reads what came before it."""
     await declare_streams(amqp_url, **{"x-stream-max-segment-size-bytes": 100_000_000})
     async with open_database(database_url) as database:
         await database.migrate()
         last = await write_events(amqp_url, count, with_outcomes=False)
-        await _catch_up("events alone", amqp_url, database, count, Run.id == last.run_id)
+        alone = await _catch_up(amqp_url, database, count, Run.id == last.run_id)
         last = await write_events(amqp_url, count, with_outcomes=True)
         done = sa.and_(Run.id == last.run_id, Run.state == "succeeded")
-        await _catch_up("events, a start and an end of each", amqp_url, database, count, done)
-        await _look_up(database, last)
+        ended = await _catch_up(amqp_url, database, count, done)
+    return [("events alone", *alone), ("events, and a start and an end of each", *ended)]
 
 
 async def write_events(amqp_url: str, count: int, *, with_outcomes: bool) -> Envelope:
@@ -69,8 +70,8 @@ async def write_events(amqp_url: str, count: int, *, with_outcomes: bool) -> Env
 
 
 async def _catch_up(
-    what: str, amqp_url: str, database: Database, count: int, done: sa.ColumnElement[bool]
-) -> None:
+    amqp_url: str, database: Database, count: int, done: sa.ColumnElement[bool]
+) -> Row:
     links = Links([amqp_url], "recorder")
     began, cpu = time.monotonic(), time.process_time()
     recorder = asyncio.create_task(Recorder(database, links).run())
@@ -85,76 +86,57 @@ async def _catch_up(
         await asyncio.sleep(0.05)
         worst = max(worst, time.monotonic() - tick - 0.05)
     took, cpu = time.monotonic() - began, time.process_time() - cpu
-    print(
-        f"{what}: {count / took:,.0f} events/s ({count:,} in {took:.1f} s, "
-        f"{cpu / count * 1e6:.0f} µs of CPU each; the event loop was held up for "
-        f"{worst * 1000:.0f} ms at most)"
-    )
     recorder.cancel()
     await asyncio.wait([recorder])
     await links.close()
+    return f"{count / took:,.0f}", f"{cpu / count * 1e6:.0f}", f"{worst * 1000:.0f}"
 
 
-async def _look_up(database: Database, last: Envelope) -> None:
-    async with database.reading() as connection:
-        total = await connection.scalar(sa.select(sa.func.count()).select_from(Event))
-    wanted = {
-        "the newest 50": Filter(),
-        "of a group": Filter(group=last.group),
-        "of a flow": Filter(group=last.group, flow=last.flow),
-        "of a trigger": Filter(trigger_id=last.trigger_id),
-        "of a key": Filter(key_id=last.key_id),
-        "of a key that was never used": Filter(key_id="key_none"),
-        "that are dead, of which there are none": Filter(state="dead"),
-        "of a flow that are dead": Filter(group=last.group, flow=last.flow, state="dead"),
-    }
-    print(f"pages of the newest 50 of {total:,} events, the slowest of {_PAGES}:")
-    for name, filter_ in wanted.items():
-        slowest = 0.0
-        for _ in range(_PAGES):
-            began = time.perf_counter()
-            async with database.reading() as connection:
-                await search.newest(connection, filter_, before=None, limit=50)
-            slowest = max(slowest, time.perf_counter() - began)
-        print(f"  {name}: {slowest * 1000:.1f} ms")
-
-
-async def beside_load(found: Nodes, directory: Path, seconds: float) -> None:
-    """Measure under as many calls as go, and print."""
-    turnout = Turnout(found, directory)
-    await turnout.prepare()
+async def beside_load(turnout: Turnout, directory: Path, seconds: float, *, worker: bool) -> Row:
+    """Measure under as many calls as go, which a worker runs or nobody."""
     url = f"sqlite+aiosqlite:///{directory / 'registry.db'}"
-    async with turnout.running(worker=True), open_database(url) as database:
+    async with turnout.running(worker=worker), open_database(url) as database:
+        before = await _count(database, worker)
         flood = await load.flood(turnout.target, seconds)
-        meanwhile = await _count(database)
+        meanwhile = await _count(database, worker) - before
         began = time.monotonic()
-        while await _count(database, Run.state == "succeeded") < flood.accepted:  # noqa: ASYNC110 - another process writes
+        while await _count(database, worker) - before < flood.accepted:  # noqa: ASYNC110 - another process writes
             await asyncio.sleep(0.1)
         rest = time.monotonic() - began
-    print(
-        f"beside {flood.rate:,.0f} calls/s that are run by a worker: "
-        f"{meanwhile / flood.seconds:,.0f} events/s; all is recorded {rest:.1f} s after the load"
-    )
+        await turnout.count(flood.accepted, worker=worker)
+    what = "ingress, and a worker that runs all" if worker else "ingress"
+    return what, f"{flood.rate:,.0f}", f"{meanwhile / flood.seconds:,.0f}", f"{rest:.1f}"
 
 
-async def _count(database: Database, *conditions: sa.ColumnElement[bool]) -> int:
+async def _count(database: Database, ended: bool) -> int:
+    """Count the runs, or those that have ended."""
     async with database.reading() as connection:
-        query = sa.select(sa.func.count()).select_from(Run).where(*conditions)
+        query = sa.select(sa.func.count()).select_from(Run)
+        if ended:
+            query = query.where(Run.state == "succeeded")
         return int(await connection.scalar(query) or 0)
 
 
 async def main(given: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure, print and write."""
     log.configure("warning", "console")
     load.require_wrk()
-    print(machine.describe())
     with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
         directory = Path(name)
         async with nodes.running(directory) as found:
             url = given.database or f"sqlite+aiosqlite:///{directory}/recorder.db"
-            await measure(found.peers_url, url, given.events)
-            if given.seconds:
-                await beside_load(found, directory, given.seconds)
+            caught_up = await catch_up(found.peers_url, url, given.events)
+            turnout = Turnout(found, directory)
+            await turnout.prepare()
+            beside = [
+                await beside_load(turnout, directory, given.seconds, worker=worker)
+                for worker in (False, True)
+            ]
+            about = f"{given.events:,} events. {machine.describe()}; {await found.versions()}."
+    text = f"{page.table(_CATCHING_UP, caught_up)}\n{page.table(_BESIDE, beside)}\n{about}"
+    print(text)
+    if given.database is None:
+        page.replace("recorder", text)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     bench/run statistics [--runs N] [--on sqlite|postgresql]
 
 So many runs of one flow are written into SQL, one of a hundred dead; then its statistics are read
-five times. The result goes to the terminal and to docs/performance-history.md.
+five times. The result goes to the terminal and to docs/performance.md.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main(count: int, on: Sequence[str]) -> None:
     table = page.table((f"statistics of {count:,} runs", "quickest, ms", "slowest, ms"), rows)
     text = f"{_TIMES} times each. {machine.describe()}.\n\n{table}"
     print(text)
-    page.replace("statistics", text, page.HISTORY)
+    page.replace("statistics", text)
 
 
 if __name__ == "__main__":
