@@ -1,13 +1,15 @@
 """Each command on a hundred thousand events: it answers in time, and counts them all."""
 
 import asyncio
-from collections import Counter
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faults.conftest import Stage
+from tests.router.test_cli import run
 from tests.support import history
-from tests.support.flows import ledger
 from tests.support.history import writing
 from tests.support.waiting import eventually
 
@@ -33,12 +35,56 @@ def events(name: str) -> list[Envelope]:
         history.event(
             group="shop",
             flow="ledger",
-            trigger_id=f"trg_{name}",
-            headers=(("X-Even", "no" if number % 2 else "yes"),),
-            body=f"{name} 3".encode(),
+            trigger_id=trigger(name),
+            headers=(("X-Even", "no" if number % 2 else "yes"), ("X-Number", str(number))),
+            body=body(name).encode(),
         )
         for number in range(EVENTS)
     ]
+
+
+def trigger(name: str) -> str:
+    """Make the id of a trigger that nobody has created."""
+    return f"trg_{name.encode().hex():0>32}"
+
+
+def body(name: str) -> str:
+    """Make what such an event brings: its run never fails."""
+    return json.dumps({"number": 3, "of": name})
+
+
+async def publish(
+    stage: Stage,
+    exchange: str,
+    some: Sequence[Envelope],
+    headers: Callable[[int], dict[str, str | int]] = lambda _: {},
+) -> None:
+    """Publish events of `shop/ledger`, each with headers by its number."""
+    publisher = Publisher([stage.system.amqp_url], name="test publishes")
+    await publisher.start()
+    await publisher.ready()
+    for begin in range(0, len(some), _TOGETHER):
+        confirms = await asyncio.gather(
+            *(
+                publisher.publish(
+                    exchange,
+                    names.flow_queue("shop", "ledger"),
+                    each.encode(),
+                    kind=envelope.TYPE,
+                    headers=headers(number),
+                )
+                for number, each in enumerate(some[begin : begin + _TOGETHER], begin)
+            )
+        )
+        assert set(confirms) == {ACCEPTED}
+    await publisher.close()
+
+
+async def accept(stage: Stage, some: Sequence[Envelope]) -> None:
+    """Put events into the archive and into the queue of `shop/ledger`, as ingress does."""
+    async with writing(stage.system.amqp_url) as writer:
+        await writer.events(some)
+    await publish(stage, "", some)
 
 
 async def ask(stage: Stage, seconds: float, path: str) -> Any:
@@ -73,47 +119,84 @@ async def test_what_waits_is_listed_and_replayed(stage: Stage) -> None:
     second = await ask(stage, COUNT, f"flows/shop/ledger/queue?limit=1000&cursor={cursor}")
     assert first["items"][-1]["id"] < second["items"][0]["id"]
 
-    even = await plan(stage, events={"trigger": "trg_scale", "header": "X-Even: yes"})
+    even = await plan(stage, events={"trigger": trigger("scale"), "header": "X-Even: yes"})
     assert (even["total"], even["gone"]) == (EVENTS // 2, 0)
-    replay = await plan(stage, events={"trigger": "trg_scale"})
+    replay = await plan(stage, events={"trigger": trigger("scale")})
     assert (replay["total"], replay["gone"]) == (EVENTS, 0)
     path = f"replays/{replay['id']}"
     await stage.system.admin("POST", f"{path}/start", {}, status=200)
     await stage.system.admin("POST", "flows/shop/ledger/resume", status=200)
 
-    def runs() -> Counter[str]:
-        lines = (stage.system.effects / ledger.FILE).read_text().splitlines()
-        return Counter(line.split("\t")[0] for line in lines if "\tscale 3\t" in line)
+    async def ended() -> bool:
+        return bool((await ask(stage, COUNT, path))["outcomes"] == {"succeeded": EVENTS})
 
-    await eventually(lambda: len(runs()) == EVENTS, ALL, "all of them have run")
-    assert set(runs().values()) == {1}
+    await eventually(ended, ALL, "all of them have run")
+    assert set(stage.runs(body("scale")).values()) == {1}
     assert (await ask(stage, PAGE, path))["done"] == EVENTS
 
 
+async def test_what_waits_is_found_shown_moved_and_cancelled(stage: Stage, tmp_path: Path) -> None:
+    async def turnout(*arguments: str, within: float = COUNT) -> Any:
+        async with asyncio.timeout(within):
+            told = await run(*arguments, "--json", cwd=tmp_path, **stage.system.command_line)
+        assert told.code == 0, told
+        return told.json
+
+    async def came_to(name: str, state: str) -> None:
+        async def did() -> bool:
+            found = await plan(stage, events={"trigger": trigger(name), "state": state})
+            await stage.system.admin("POST", f"replays/{found['id']}/abort", {}, status=200)
+            return bool(found["total"] == EVENTS)
+
+        await eventually(did, ALL, f"the history says that all of them are {state}")
+
+    await stage.system.admin("POST", "flows/shop/ledger/pause", {"reason": "a test"}, status=200)
+    moved, ours = events("moved"), trigger("moved")
+    await accept(stage, moved)
+    await came_to("moved", "queued")
+
+    def newest_of(identifiers: Iterable[str]) -> list[str]:
+        return sorted(identifiers, reverse=True)[:1000]
+
+    newest = await turnout("event", "list", "--trigger", ours, "--limit", "1000")
+    assert [each["id"] for each in newest["items"]] == newest_of(each.event_id for each in moved)
+    one = moved[EVENTS // 3]
+    number = f"X-Number: {EVENTS // 3}"
+    found = await turnout("event", "list", "--trigger", ours, "--header", number)
+    assert [each["id"] for each in found["items"]] == [one.event_id]
+    runs = await turnout("run", "list", "--trigger", ours, "--limit", "1000")
+    assert [each["id"] for each in runs["items"]] == newest_of(each.run_id for each in moved)
+    for shown in (
+        await turnout("event", "show", one.event_id),
+        await turnout("run", "show", one.run_id),
+    ):
+        assert [(each["id"], each["state"]) for each in shown["runs"]] == [(one.run_id, "queued")]
+
+    crashing = ("--to", "shop/crashing", "--reason", "a test")
+    told = await turnout("queue", "move", "shop/ledger", *crashing, within=ALL)
+    assert (told["moved"], told["left"]) == (EVENTS, 0)
+    await came_to("moved", "succeeded")
+    assert set(stage.runs(body("moved")).values()) == {1}
+
+    await accept(stage, events("cancelled"))
+    await came_to("cancelled", "queued")
+    await turnout("queue", "cancel", "shop/ledger", "--reason", "a test")
+    await stage.system.admin("POST", "flows/shop/ledger/resume", status=200)
+    await came_to("cancelled", "cancelled")
+    assert not stage.runs(body("cancelled"))
+
+
 async def test_dead_letters_are_counted_listed_planned_and_discarded(stage: Stage) -> None:
-    publisher = Publisher([stage.system.amqp_url], name="test publishes")
-    await publisher.start()
-    await publisher.ready()
-    letters = events("dead")
-    for begin in range(0, EVENTS, _TOGETHER):
-        confirms = await asyncio.gather(
-            *(
-                publisher.publish(
-                    names.DEAD,
-                    names.flow_queue("shop", "ledger"),
-                    each.encode(),
-                    kind=envelope.TYPE,
-                    headers={
-                        "turnout-reason": "attempt 2 of 2 failed",
-                        "turnout-error": f"ValueError: number {number} is wrong",
-                        "turnout-place": f"flows/ledger.py:1 in {'odd' if number % 2 else 'even'}",
-                    },
-                )
-                for number, each in enumerate(letters[begin : begin + _TOGETHER], begin)
-            )
-        )
-        assert set(confirms) == {ACCEPTED}
-    await publisher.close()
+    await publish(
+        stage,
+        names.DEAD,
+        events("dead"),
+        lambda number: {
+            "turnout-reason": "attempt 2 of 2 failed",
+            "turnout-error": f"ValueError: number {number} is wrong",
+            "turnout-place": f"flows/ledger.py:1 in {'odd' if number % 2 else 'even'}",
+        },
+    )
 
     async def kept() -> Any:
         found = (await ask(stage, COUNT, "dead-groups?flow=shop/ledger"))["items"]
