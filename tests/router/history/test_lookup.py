@@ -171,7 +171,9 @@ async def test_the_payload_comes_from_the_archive_as_it_was_sent(
 
 @pytest.mark.both_databases
 async def test_payloads_are_searched_by_header_json_and_text(past: Admin, writer: Writer) -> None:
-    events = [history.event(number) for number in range(500)]
+    events = [history.event(number) for number in range(250)]
+    await asyncio.sleep(0.001)  # moments are told apart by their millisecond
+    events += [history.event(number) for number in range(250, 500)]
     events[42] = history.event(42, headers=(("X-Topic", "orders/create"),))
     await written(past, writer, events)
     for query, expected in {

@@ -75,7 +75,7 @@ class Archive:
         """Tell from where to where the archive, or another stream, goes; None if it is empty.
 
         Raises:
-            BrokerError: the broker cannot be reached, or there is no archive.
+            BrokerError: the broker cannot be reached or does not go on, or there is no archive.
         """
         async with self._reading("first", stream) as reader:
             oldest = await reader.take(_PATIENCE)
@@ -83,10 +83,12 @@ class Archive:
             return None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE
-        newest, timeout = oldest, _PATIENCE
         async with self._reading("last", stream) as reader:  # with the newest chunk of messages
-            while loop.time() < deadline and (messages := await reader.take(timeout)):
-                newest, timeout = messages, _QUIET
+            newest = await reader.take(_PATIENCE)
+            while newest and loop.time() < deadline and (more := await reader.take(_QUIET)):
+                newest = more
+        if not newest:
+            raise BrokerError(f"RabbitMQ does not deliver the newest of {stream}")
         return Bounds(oldest[0].offset, newest[-1].offset)
 
     async def offset_at(self, moment: datetime) -> int | None:

@@ -52,7 +52,8 @@ class Filter:
     trigger_id: str | None = None
     key_id: str | None = None
     since: int | None = None
-    """Nanoseconds since the Unix epoch; of an event when it came, of a replay when it began."""
+    """Nanoseconds since the Unix epoch, exact to the millisecond; of an event when it came, of a
+    replay when it began."""
     until: int | None = None
     state: str | None = None
     error_type: str | None = None
@@ -68,8 +69,8 @@ class Filter:
             and self.flow in {None, envelope.flow}
             and self.trigger_id in {None, envelope.trigger_id}
             and self.key_id in {None, envelope.key_id}
-            and (self.since is None or envelope.received_at >= self.since)
-            and (self.until is None or envelope.received_at < self.until)
+            and (self.since is None or envelope.run_id >= id_at(self.since))
+            and (self.until is None or envelope.run_id < id_at(self.until))
         )
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
