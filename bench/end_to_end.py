@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -42,8 +43,8 @@ class Figures:
 
     accepted: float
     """Calls a second that were answered 202."""
-    executed: float = 0.0
-    """Flows that were executed in a second meanwhile."""
+    executed: float | None = None
+    """Flows that were executed in a second meanwhile; None: there are none."""
     half_p99: float = 0.0
     """Milliseconds from accepted to started, at half of `executed`."""
     cpu: dict[str, float] = field(default_factory=dict)
@@ -133,24 +134,19 @@ COLUMNS = (
 
 def rows(results: Results) -> list[tuple[str, ...]]:
     """Make the lines of the table; whoever failed once has no figures."""
-    return [(each.contender.title, *_cells(each, results)) for each in results]
+    return rounds.rows(results, COLUMNS, partial(_cells, results=results))
 
 
 def _cells(result: Result[Contender, Figures], results: Results) -> list[str]:
-    if result.failures:
-        return ["failed", *[""] * (len(COLUMNS) - 2)]
+    ratio = result.ratio(results, BARE, _rate)
+    compared = (f"{result.spread(_rate):.0%}", "" if ratio is None else f"{ratio:.2f}")
+    accepted = f"{result.median(_accepted):,.0f}"
     if result.contender.name == BARE:
-        spread = f"{result.spread(_accepted):.0%}"
-        return [f"{result.median(_accepted):,.0f}", "", spread, *[""] * (len(COLUMNS) - 4)]
-    reference = next((each for each in results if each.contender.name == BARE), None)
-    ratio = ""
-    if reference is not None and reference.rounds:
-        ratio = f"{result.median(_executed) / reference.median(_accepted):.2f}"
+        return [accepted, "", *compared, "", *[""] * len(_PARTS)]
     return [
-        f"{result.median(_accepted):,.0f}",
-        f"{result.median(_executed):,.0f}",
-        f"{result.spread(_executed):.0%}",
-        ratio,
+        accepted,
+        f"{result.median(_rate):,.0f}",
+        *compared,
         f"{result.median(lambda each: each.half_p99):,.1f}",
         *(f"{result.median(_cpu_of(part)):,.0f}" for part in _PARTS),
     ]
@@ -160,8 +156,9 @@ def _accepted(figures: Figures) -> float:
     return figures.accepted
 
 
-def _executed(figures: Figures) -> float:
-    return figures.executed
+def _rate(figures: Figures) -> float:
+    """Return what is compared: flows executed, or calls answered where there are no flows."""
+    return figures.accepted if figures.executed is None else figures.executed
 
 
 def _cpu_of(part: str) -> Callable[[Figures], float]:
@@ -185,8 +182,7 @@ async def main(seconds: float, times: int) -> int:
             await turnout.prepare()
             measurement = Measurement(found, turnout, directory, seconds)
             results = await rounds.measure_all(CONTENDERS, measurement.measure, times, console)
-    rounds.show(console, COLUMNS, rows(results))
-    console.print(about, soft_wrap=True)
+    rounds.show(console, COLUMNS, rows(results), about)
     page.replace("end-to-end", f"{page.table(COLUMNS, rows(results))}\n{about}")
     return 1 if any(each.failures for each in results) else 0
 

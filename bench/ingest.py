@@ -144,8 +144,7 @@ async def main(names: Sequence[str], seconds: float, times: int, connections: in
                 times,
                 console,
             )
-    rounds.show(console, COLUMNS, rows(results))
-    console.print(about, soft_wrap=True)
+    rounds.show(console, COLUMNS, rows(results), about)
     if chosen == every:
         _write(results, about)
     return 1 if any(each.failures for each in results) else 0

@@ -99,11 +99,14 @@ async def measure_all(
     return results
 
 
-def show(console: Console, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column is text, the others are figures."""
+def show(
+    console: Console, columns: Sequence[str], lines: Sequence[Sequence[str]], about: str
+) -> None:
+    """Print a table, whose first column is text and the others figures, and what it is about."""
     table = Table(box=box.SIMPLE)
     for column in columns:
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for line in lines:
         table.add_row(*map(escape, line))
     console.print(table)
+    console.print(about, soft_wrap=True)

@@ -270,8 +270,7 @@ async def main(names: Sequence[str], messages: int, seconds: float, times: int) 
             chosen = [each for each in every if not names or each.name in names]
             measurement = Measurement(directory, messages, seconds, waiting)
             results = await rounds.measure_all(chosen, measurement.measure, times, console)
-    rounds.show(console, COLUMNS, rows(results))
-    console.print(about, soft_wrap=True)
+    rounds.show(console, COLUMNS, rows(results), about)
     if chosen == every:
         _write(results, about)
     return 1 if any(each.failures for each in results) else 0

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,6 +46,15 @@ JsonPath = Annotated[
 ]
 Text = Annotated[
     str | None, typer.Option("--text", help="Has this text in its body; reads the archive.")
+]
+
+Unit = Annotated[
+    Literal["day", "hour", "minute"],
+    typer.Option("--by", help="The length of a period, in UTC."),
+]
+Last = Annotated[
+    int | None,
+    typer.Option("--last", min=1, help="How many periods; else 7 days, 24 hours or 60 minutes."),
 ]
 
 _SPAN = re.compile(r"(\d{1,5})([smhd])")

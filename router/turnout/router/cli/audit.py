@@ -6,7 +6,7 @@ import typer
 
 from turnout.router.cli import client
 from turnout.router.cli.named import OfGroup
-from turnout.router.cli.output import Document, Json, show_json, show_table
+from turnout.router.cli.output import Document, Json, second, show_json, show_table
 
 app = typer.Typer(help="The audit log: who changed what, when and why.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def list_(
         ["=When (UTC)", "Who", "What", "Why"],
         (
             [
-                each["at"][:19].replace("T", "\n"),
+                second(each["at"]),
                 "\n".join(filter(None, [each["actor_name"], each["remote"]])),
                 f"{each['verb']}\n{each['label']}\n{_difference(each)}".strip(),
                 each["reason"] or "-",

@@ -8,7 +8,7 @@ import typer
 from turnout.router.cli import client
 from turnout.router.cli.arguments import From, Header, JsonPath, Text, To, Why, past
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
-from turnout.router.cli.output import Document, Json, show_json, show_table, tell_more
+from turnout.router.cli.output import Document, Json, second, show_json, show_table, tell_more
 from turnout.router.cli.story import show_body, show_story
 
 app = typer.Typer(help="Events: what happened to a call?", no_args_is_help=True)
@@ -75,7 +75,7 @@ def list_(
         ["=When (UTC)", "=State", "=Flow, call and id", "Error"],
         (
             [
-                (each["received_at"] or "-")[:19].replace("T", "\n"),
+                second(each["received_at"]),
                 each["state"],
                 _call(each),
                 each["error"] or "",

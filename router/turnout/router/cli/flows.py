@@ -1,11 +1,11 @@
 """`turnout flow`: what runs."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from turnout.router.cli import client, limits, named, statistics
-from turnout.router.cli.arguments import Why, examples, flow_address
+from turnout.router.cli.arguments import Last, Unit, Why, examples, flow_address
 from turnout.router.cli.named import OfGroup
 from turnout.router.cli.output import (
     Document,
@@ -114,20 +114,11 @@ def limit(
 )
 def stats(
     address: Address,
-    by: Annotated[
-        Literal["day", "hour", "minute"], typer.Option(help="The length of a period, in UTC.")
-    ] = "day",
-    last: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many periods; else 7 days, 24 hours or 60 minutes."),
-    ] = None,
+    by: Unit = "day",
+    last: Last = None,
     json: Json = False,
 ) -> None:
-    """Show what a flow had to do, and how it did: calls, refusals, runs, durations.
-
-    turnout flow stats crm/update-lead-status
-    turnout flow stats crm/update-lead-status --by minute --last 15
-    """
+    """Show what a flow had to do, and how it did: calls, refusals, runs, durations."""
     found = client.find().get("flows", *flow_address(address), "stats", unit=by, last=last)
     show_json(found) if json else statistics.show(found)
 

@@ -3,7 +3,7 @@
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.output import Json, show_json, show_table
+from turnout.router.cli.output import Json, second, show_json, show_table
 
 app = typer.Typer(help="The history: how far it is recorded.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def status(json: Json = False) -> None:
                 _number(each["recorded"]),
                 _number(each["newest"]),
                 str(each["behind"]),
-                (each["recorded_until"] or "-")[:19].replace("T", "\n"),
+                second(each["recorded_until"]),
                 str(each["unreadable"]),
                 str(each["missed"]),
             ]

@@ -63,6 +63,11 @@ def moment(text: str | None) -> str:
     return "never" if text is None else f"{text[:10]} {text[11:16]} UTC"
 
 
+def second(text: str | None) -> str:
+    """Shorten a moment of the API to its second, in two short lines."""
+    return "-" if text is None else text[:19].replace("T", "\n")
+
+
 def last_used(thing: Document) -> str:
     """Say when a key or trigger was last used, in two short lines."""
     if thing["calls_today"] is None:

@@ -8,7 +8,7 @@ import typer
 from turnout.router.cli import client
 from turnout.router.cli.arguments import examples
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
-from turnout.router.cli.output import Document, Json, show_json, show_table
+from turnout.router.cli.output import Document, Json, second, show_json, show_table
 from turnout.router.cli.usage import key_of, trigger_of
 
 app = typer.Typer(help="Refused calls: why did a webhook not arrive?", no_args_is_help=True)
@@ -40,7 +40,7 @@ def list_(
         ["=When (UTC)", "=Why", "Call", "Key"],
         (
             [
-                each["at"][:19].replace("T", "\n"),
+                second(each["at"]),
                 f"{each['code']}\n{each['status']}",
                 _call(each),
                 _credential(each),

@@ -12,6 +12,7 @@ from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import (
     Document,
     Json,
+    second,
     show_fields,
     show_json,
     show_table,
@@ -58,7 +59,7 @@ def list_(
         ["=Started (UTC)", "=State", ">Attempt", "=Flow and id", "Error"],
         (
             [
-                (each["started_at"] or "-")[:19].replace("T", "\n"),
+                second(each["started_at"]),
                 each["state"],
                 str(each["attempt"]),
                 f"{each['flow']}\n{each['id']}"

@@ -1,11 +1,9 @@
 """`turnout usage`: how often flows were called."""
 
-from typing import Annotated, Literal
-
 import typer
 
 from turnout.router.cli import client
-from turnout.router.cli.arguments import examples
+from turnout.router.cli.arguments import Last, Unit, examples
 from turnout.router.cli.named import OfFlow, OfGroup, OfKey, OfTrigger
 from turnout.router.cli.output import Document, Json, show_json, show_table
 
@@ -22,13 +20,8 @@ def usage(
     flow: OfFlow = None,
     trigger: OfTrigger = None,
     key: OfKey = None,
-    by: Annotated[
-        Literal["day", "hour", "minute"], typer.Option(help="The length of a period, in UTC.")
-    ] = "day",
-    last: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many periods; else 7 days, 24 hours or 60 minutes."),
-    ] = None,
+    by: Unit = "day",
+    last: Last = None,
     json: Json = False,
 ) -> None:
     """Count the accepted calls, by period and by trigger and API key."""

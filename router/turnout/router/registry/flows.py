@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from turnout.router import models
 from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Conflict, Invalid, NotFound
-from turnout.router.registry.groups import Groups, find_group, legal_slug
+from turnout.router.registry.groups import Groups, find_group, in_groups, legal_slug
 from turnout.router.registry.page import ALL, Page, Slice
 from turnout.router.registry.store import insert, now
 from turnout.shared import ids, names, ordering
@@ -170,11 +170,8 @@ class Flows(Groups):
             NotFound: there is no such group.
         """
         async with self._database.reading() as connection:
-            if group is not None:
-                await find_group(connection, group)
-                groups = [group]
-            conditions = [] if groups is None else [models.Group.slug.in_(groups)]
-            return await select_flows(connection, *conditions, page=page)
+            belongs = await in_groups(connection, group, groups)
+            return await select_flows(connection, *belongs, page=page)
 
     async def flow(self, group: str, slug: str) -> Flow:
         """Return one flow.

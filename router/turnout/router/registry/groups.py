@@ -130,6 +130,20 @@ async def select_groups(
     return await page.read(connection, _GROUPS.where(*conditions), (models.Group.slug,), _group)
 
 
+async def in_groups(
+    connection: AsyncConnection, group: str | None, groups: Sequence[str] | None
+) -> list[ColumnElement[bool]]:
+    """Return the conditions for what belongs to a group, or else to any of these; None: to any.
+
+    Raises:
+        NotFound: there is no such group.
+    """
+    if group is not None:
+        await find_group(connection, group)
+        groups = [group]
+    return [] if groups is None else [models.Group.slug.in_(groups)]
+
+
 async def find_group(connection: AsyncConnection, slug: str) -> Group:
     """Return one group, within a transaction.
 

@@ -14,7 +14,7 @@ from turnout.router import models
 from turnout.router.registry import store
 from turnout.router.registry.change import Change
 from turnout.router.registry.errors import Conflict, Invalid, WrongState
-from turnout.router.registry.groups import Group, find_group
+from turnout.router.registry.groups import Group, find_group, in_groups
 from turnout.router.registry.key import ApiKey, find_key, select_keys
 from turnout.router.registry.limits import NONE, Limits, change_limits
 from turnout.router.registry.page import ALL, Page, Slice
@@ -103,11 +103,8 @@ class Keys(Store):
             NotFound: there is no such group.
         """
         async with self._database.reading() as connection:
-            if group is not None:
-                await find_group(connection, group)
-                groups = [group]
-            conditions = [] if groups is None else [models.Group.slug.in_(groups)]
-            return await select_keys(connection, *conditions, page=page)
+            belongs = await in_groups(connection, group, groups)
+            return await select_keys(connection, *belongs, page=page)
 
     async def key(self, key_id: str) -> ApiKey:
         """Return one key.
