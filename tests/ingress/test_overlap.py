@@ -74,3 +74,16 @@ async def test_callers_who_invent_names_take_no_more_room(counts: Counts, redis:
     found = await counted(redis, "key_1", 1000.5)
     assert len(found) == module._MOST + 1
     assert found["trg_1 * *"] == 10
+
+
+async def test_rotations_of_which_nobody_comes_any_more_take_no_room(
+    counts: Counts, redis: Redis
+) -> None:
+    overlaps, trigger = Overlaps(counts), OLD_TRIGGER._replace(old_since=None)
+    for number in range(module._MOST):
+        overlaps.note(call(agent=f"a/{number}"), OLD_KEY, trigger)
+    for number in range(module._MOST_ROTATIONS):
+        overlaps.note(call(), OLD_KEY._replace(old_since=2000.0 + number), trigger)
+    overlaps.note(call(agent="b/1"), OLD_KEY, trigger)
+    await counts.write()
+    assert (await counted(redis, "key_1", 1000.5))["trg_1 203.0.113.0/24 b/1"] == 1

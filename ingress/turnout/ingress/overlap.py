@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections import defaultdict
 
 from turnout.ingress.call import Call
 from turnout.ingress.counts import Counts
@@ -10,6 +9,9 @@ from turnout.shared.records import KeyRecord, TriggerRecord
 
 #: Callers of one rotation that one process tells apart; who comes after them is "*".
 _MOST = 100
+
+#: Rotations of which callers are told apart: the latest to have any. Overlaps end, processes go on.
+_MOST_ROTATIONS = 1000
 
 #: The first product that a User-Agent names.
 _PRODUCT = re.compile(r"[!-~]{1,40}")
@@ -24,7 +26,7 @@ class Overlaps:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._callers: defaultdict[tuple[str, float], set[tuple[str, str]]] = defaultdict(set)
+        self._callers: dict[tuple[str, float], set[tuple[str, str]]] = {}
 
     def note(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> None:
         """Count a call whose key or trigger has been rotated, for each of both that has."""
@@ -38,7 +40,9 @@ class Overlaps:
                 self._counts.overlapped(identifier, since, who)
 
     def _bounded(self, rotation: tuple[str, float], caller: tuple[str, str]) -> tuple[str, str]:
-        callers = self._callers[rotation]
+        callers = self._callers[rotation] = self._callers.pop(rotation, set())
+        if len(self._callers) > _MOST_ROTATIONS:
+            del self._callers[next(iter(self._callers))]
         if caller not in callers:
             if len(callers) >= _MOST:
                 return "*", "*"
