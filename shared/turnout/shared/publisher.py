@@ -347,7 +347,8 @@ class Publisher:
     ) -> None:
         """Publish one message as `publish` does, and call `ended` instead of ending a future.
 
-        It is called once, perhaps before this returns; it returns at once and never raises.
+        `ended` is called once, perhaps before this returns; it has to return at once, and must
+        never raise.
         """
         trouble, channel = self.trouble, self._channel
         if trouble is None and channel is not None and self._has_no_room(channel, len(body)):

@@ -80,7 +80,7 @@ def load(cls: type[SettingsType], **given: object) -> SettingsType:
             those that are None are left to the environment.
 
     Raises:
-        SettingsError: names every setting that is wrong, its value unless secret, and why.
+        SettingsError: names every setting that is wrong, and why, without its value.
     """
     present = {name: value for name, value in given.items() if value is not None}
     directory = os.environ.get("TURNOUT_SECRETS_DIR")

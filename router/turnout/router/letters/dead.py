@@ -1,6 +1,5 @@
 """Dead letters: kept, listed, grouped by what went wrong, discarded. A replay settles them too."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from turnout.router.history.stream import Message
 from turnout.router.history.write import write
 from turnout.router.letters.fingerprint import fingerprint
 from turnout.router.letters.models import DeadLetter
-from turnout.router.letters.write import upsert
+from turnout.router.letters.write import raw_id, upsert
 from turnout.router.registry import Actor, NotFound, changing
 from turnout.shared import log, names, outcome
 from turnout.shared.amqp import Delivery, properties_of
@@ -186,13 +185,12 @@ class DeadLetters:
             .where(*wanted.conditions(), table.state == KEPT)
             .group_by(table.group_slug)
         )
-        what = {name: value for name, value in wanted._asdict().items() if value is not None}
         async with changing(self._database, actor) as change:
             found: list[tuple[str | None, int]]
             found = [(row[0], row[1]) for row in await change.connection.execute(query)]
             count = await settle(change.connection, wanted, DISCARDED, reason)
             for group, number in found or [(wanted.group, 0)]:  # each group sees its own
-                detail = {**what, "ids": (wanted.ids or [])[:100], "count": number}
+                detail = {**wanted.told(), "ids": (wanted.ids or [])[:100], "count": number}
                 await change.note("dead.discard", group=group, detail=detail)
         return count
 
@@ -236,7 +234,7 @@ def _row(delivery: Delivery) -> dict[str, Any]:
     except InvalidEnvelope:
         group, _, flow = (names.flow_of(delivery.routing_key) or "").partition("/")
         return row | {
-            "id": "raw_" + hashlib.sha256(delivery.body).hexdigest()[:32],
+            "id": raw_id(delivery.body),
             "event_id": None,
             "group_slug": group,
             "flow_slug": flow,

@@ -6,7 +6,6 @@ be deleted or after, and stays.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from turnout.router.history import states
 from turnout.router.history.erasure import erased
 from turnout.router.history.models import Run
 from turnout.router.letters.models import Unrouted
-from turnout.router.letters.write import upsert
+from turnout.router.letters.write import raw_id, upsert
 from turnout.shared import envelope, log, names
 from turnout.shared.amqp import Delivery
 from turnout.shared.envelope import Envelope
@@ -171,7 +170,7 @@ def _row(delivery: Delivery) -> dict[str, Any]:
         event = Envelope.decode(delivery.body)
     except InvalidEnvelope:
         return row | {
-            "id": "raw_" + hashlib.sha256(delivery.body).hexdigest()[:32],
+            "id": raw_id(delivery.body),
             "event_id": None,
             "group_slug": "",
             "flow_slug": "",

@@ -1,5 +1,6 @@
 """Writing rows that may be there already."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnout.router.models import Base
+
+
+def raw_id(body: bytes) -> str:
+    """Identify what is no envelope by its bytes: the same once more has the same id."""
+    return "raw_" + hashlib.sha256(body).hexdigest()[:32]
 
 
 async def upsert(
