@@ -89,15 +89,28 @@ def test_anything_else_is_no_flow(value: object) -> None:
         ("hello", {}, "no group"),
         ("demo/Hello", {}, "'Hello' is not a slug"),
         ("demo/hello/world", {}, "not a slug"),
-        ("demo/hello", {"retries": -1}, "retries is -1"),
-        ("demo/hello", {"backoff": 0}, "backoff is 0"),
-        ("demo/hello", {"timeout": 0.0}, "timeout is 0.0"),
-        ("demo/hello", {"concurrency": 0}, "concurrency is 0"),
-        ("demo/hello", {"version": "a b"}, "version is 'a b'"),
-        ("demo/hello", {"executor": "fiber"}, "executor is 'fiber'"),
+        (print, {}, "stands without an address: write @flow"),
+        *(
+            ("demo/hello", {option: value}, f"^flow demo/hello: {option} is {value!r}; use ")
+            for option, values in {
+                "retries": (-1, 2.5, "5", None, True),
+                "backoff": (0, -1, float("inf"), "1", None),
+                "timeout": (0.0, float("nan"), "30", True),
+                "concurrency": (0, 1.5, "4"),
+                "version": ("a b", "x" * 65, 3, None),
+                "executor": ("fiber", None),
+                "ordered_by": ("", "a..b", 3),
+            }.items()
+            for value in values
+        ),
+        ("demo/hello", {"partitions": 4}, "^flow demo/hello: partitions go with ordered_by"),
+        *(
+            ("demo/hello", {"ordered_by": "id", "partitions": value}, f"partitions is {value!r}")
+            for value in (0, 65, "4", 2.0)
+        ),
     ],
 )
-def test_what_cannot_work_is_refused(address: str, options: dict[str, Any], message: str) -> None:
+def test_what_cannot_work_is_refused(address: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(FlowError, match=message):
         flow(address, **options)
 

@@ -1,6 +1,7 @@
 """What a flow is: a function, the address it answers to, how it is run and retried."""
 
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable
@@ -121,28 +122,31 @@ def flow(
     Raises:
         FlowError: the address, an option or the function cannot work; says which and why.
     """
+    if not isinstance(address, str):
+        raise FlowError(
+            f"@flow stands without an address: write @flow('group/name'), not {address!r}"
+        )
     try:
         group, name = names.flow_address(address)
-        partitions = ordering.count(ordered_by, partitions)
     except InvalidName as error:
         raise FlowError(str(error)) from None
-    if retries < 0:
-        raise FlowError(f"flow {address}: retries is {retries!r}; use 0 or more")
-    if backoff <= 0:
-        raise FlowError(f"flow {address}: backoff is {backoff!r}; use seconds, more than 0")
-    if timeout is not None and timeout <= 0:
-        raise FlowError(
-            f"flow {address}: timeout is {timeout!r}; use seconds, more than 0, or None"
-        )
-    if concurrency is not None and concurrency < 1:
-        raise FlowError(f"flow {address}: concurrency is {concurrency!r}; use 1 or more, or None")
-    if version and not _VERSION.fullmatch(version):
-        raise FlowError(
-            f"flow {address}: version is {version[:80]!r}; use at most 64 ASCII characters without "
-            "spaces"
-        )
-    if executor not in {"thread", "process"}:
-        raise FlowError(f"flow {address}: executor is {executor!r}; use 'thread' or 'process'")
+    is_endless, is_any = timeout is None, concurrency is None
+    for option, value, is_right, use in (
+        ("retries", retries, _is_count(retries, 0), "a whole number, 0 or more"),
+        ("backoff", backoff, _is_time(backoff), "seconds, more than 0"),
+        ("timeout", timeout, is_endless or _is_time(timeout), "seconds, more than 0, or None"),
+        ("concurrency", concurrency, is_any or _is_count(concurrency, 1), "1 or more, or None"),
+        ("version", version, _is_version(version), "at most 64 ASCII characters without spaces"),
+        ("executor", executor, executor in {"thread", "process"}, "'thread' or 'process'"),
+        ("ordered_by", ordered_by, isinstance(ordered_by, str | None), "'customer.id', or None"),
+        ("partitions", partitions, isinstance(partitions, int | None), "a whole number, or None"),
+    ):
+        if not is_right:
+            raise FlowError(f"flow {address}: {option} is {value!r:.80}; use {use}")
+    try:
+        partitions = ordering.count(ordered_by, partitions)
+    except InvalidName as error:
+        raise FlowError(f"flow {address}: {error}") from None
 
     def declare(function: Function) -> Function:
         _check(address, function, executor)
@@ -182,6 +186,18 @@ def declared(value: object) -> Flow | None:
             "or those above it would not run"
         )
     return found
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, str) and (not value or _VERSION.fullmatch(value) is not None)
 
 
 def _check(address: str, function: Callable[..., Any], executor: Executor) -> None:
