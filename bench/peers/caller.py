@@ -4,13 +4,15 @@ import hashlib
 import os
 from typing import Annotated
 
-import redis.asyncio
 from fastapi import Depends, Header, HTTPException
+from redis.asyncio import BlockingConnectionPool, Redis
 
 AMQP_URL = os.environ["PEER_AMQP_URL"]
 QUEUE = os.environ["PEER_QUEUE"]
 
-cache = redis.asyncio.from_url(os.environ["PEER_REDIS_URL"], decode_responses=True)
+# Its other pool, the default, fails when more calls come at once than it has connections.
+pool = BlockingConnectionPool.from_url(os.environ["PEER_REDIS_URL"], decode_responses=True)
+cache = Redis(connection_pool=pool)
 
 
 async def caller(x_api_key: Annotated[str, Header()]) -> str:
