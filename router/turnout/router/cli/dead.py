@@ -19,6 +19,7 @@ from turnout.router.cli.output import (
     tell_more,
 )
 from turnout.router.cli.replays import BodyFile, Merge, Rate
+from turnout.router.cli.story import pretty
 
 app = typer.Typer(
     help="Dead letters: runs that used up their attempts, kept with their payload.",
@@ -110,7 +111,7 @@ def show(
     else:
         show_fields(_fields(letter))
         typer.echo()
-        typer.echo(content.decode("utf-8", "replace"))
+        typer.echo(pretty(letter["content_type"], content))
 
 
 @app.command()

@@ -26,7 +26,7 @@ def show_fields(fields: Mapping[str, str]) -> None:
     """Print one thing, a field a line, none of them cut or broken: they are copied from here."""
     width = max(map(len, fields)) + 2
     for name, value in fields.items():
-        typer.echo(f"{name:<{width}}{value}")
+        typer.echo(f"{name:<{width}}" + value.replace("\n", "\n" + " " * width))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:

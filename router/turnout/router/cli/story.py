@@ -1,6 +1,7 @@
 """How commands tell the story of an event: in order, a line for each thing that happened."""
 
 import json
+from contextlib import suppress
 
 import typer
 
@@ -61,15 +62,15 @@ def pretty(content_type: str, body: bytes) -> str:
     except ValueError:
         return f"{len(body)} bytes that are no text: see them with --body FILE"
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
+    is_form = kind == "application/x-www-form-urlencoded"
+    if is_form or kind.endswith("json"):  # much JSON is called a form: curl does so by itself
+        with suppress(ValueError):
+            return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    if is_form:
         from urllib.parse import parse_qsl  # noqa: PLC0415 - so that help is instant
 
-        return "\n".join(f"{name} = {value}" for name, value in parse_qsl(text))
-    if kind.endswith("json"):
-        try:
-            return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        except ValueError:
-            return text
+        fields = parse_qsl(text, keep_blank_values=True)
+        return "\n".join(f"{name} = {value}" for name, value in fields)
     return text
 
 
