@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from aiohttp import web
+from tests.router.history.test_erasure import dump
 from tests.router.serving import Admin
 from tests.router.test_cli import run
 
@@ -67,6 +68,22 @@ async def test_a_secret_is_not_shown_twice_and_stands_nowhere(
         stored = (await connection.execute(sa.select(IdempotencyKey.__table__))).all()
     assert text.rpartition("_")[2] not in str(stored)
     assert "k-1" not in str(stored)
+
+
+async def test_how_a_replay_changes_bodies_is_not_kept_with_its_answer_nor_after_its_end(
+    crm: Admin, database: Database
+) -> None:
+    jane = "jane@example.org"
+    body = {"dead": {"flow": "crm/update"}, "edit": {"merge": {"to": jane}}}
+    (_, made, _), (_, again, _) = [await _post(crm, "replays", body) for _ in range(2)]
+    assert made == again
+    async with database.reading() as connection:
+        kept = (await connection.execute(sa.select(IdempotencyKey.__table__))).all()
+    assert jane not in repr(kept)
+    assert jane in await dump(database)
+    await crm.call("POST", f"replays/{made['id']}/abort", {}, status=200)
+    assert jane not in await dump(database)
+    assert (await crm.call("GET", f"replays/{made['id']}", status=200))["edited"]
 
 
 async def test_another_request_with_the_same_key_is_refused(crm: Admin) -> None:

@@ -201,6 +201,7 @@ class ReplayAnswer(Answer):
     dry_run: bool
     order: Literal["any", "kept"]
     edited: bool
+    """Whether bodies are changed; how, is told by nobody."""
     total: int
     gone: int
     """Events that were meant, and not in the archive any more when it was planned."""

@@ -29,7 +29,7 @@ class Replay(Base):
     """Of the flow's code: no other runs it."""
     dry_run: Mapped[bool]
     edit: Mapped[str | None] = mapped_column(Text)
-    """How bodies are changed, as JSON: see `edit`."""
+    """How bodies are changed, as JSON: see `edit`. Forgotten when it has ended: then ""."""
     in_order: Mapped[bool]
     """Whether each run waits until the one before has ended."""
     rate: Mapped[float] = mapped_column(Float)

@@ -21,7 +21,7 @@ class Repeat:
 
     def __init__(self, replay: Replay) -> None:
         self._id: str = replay.id
-        self._edit = None if replay.edit is None else Edit.from_json(replay.edit)
+        self._edit = Edit.from_json(replay.edit) if replay.edit else None
         self._moment = replay.started_at // 1_000_000
         self._target = None if replay.target is None else names.flow_address(replay.target)
         self._kind = envelope.ONCE if replay.dry_run else envelope.REPLAY

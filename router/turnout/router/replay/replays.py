@@ -194,7 +194,7 @@ class Replays:
             ended_at=store.now(),
         )
         if replay_id not in self._under_way:
-            await self._store.forget_items(replay_id)
+            await self._store.forget(replay_id)
         return aborted
 
     async def run(self) -> None:
@@ -208,7 +208,7 @@ class Replays:
                 note="the router ended while it was planned",
                 ended_at=store.now(),
             )
-            await self._store.forget_items(replay.id)
+            await self._store.forget(replay.id)
         for replay in await self._store.in_state(store.RUNNING, store.PAUSED):
             self._tasks.put_nowait(self._run(replay.id))
         async with asyncio.TaskGroup() as group:
@@ -269,7 +269,7 @@ class Replays:
             if starter is not None:
                 await self._begin(replay_id, starter)
         except WrongState:  # an operator has aborted it meanwhile
-            await self._store.forget_items(replay_id)
+            await self._store.forget(replay_id)
         except LeaseLost:
             raise
         except Exception as error:
@@ -285,6 +285,7 @@ class Replays:
                     note=f"it could not be planned: {error}",
                     ended_at=store.now(),
                 )
+                await self._store.forget(replay_id)
 
     async def _run(self, replay_id: str) -> None:
         backoff = Backoff(0.2, 5.0)
@@ -316,7 +317,7 @@ class Replays:
                 await self._store.change(
                     replay_id, [store.RUNNING], state=store.DONE, ended_at=store.now()
                 )
-            await self._store.forget_items(replay_id)
+            await self._store.forget(replay_id)
         except LeaseLost:
             raise
         except Exception as error:  # which is no reason to end other replays

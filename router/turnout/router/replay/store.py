@@ -138,8 +138,10 @@ class Store:
         async with self._database.reading() as connection:
             return await connection.scalar(query) or 0
 
-    async def forget_items(self, replay_id: str) -> None:
-        """Delete the items of a replay that has ended, some at a time."""
+    async def forget(self, replay_id: str) -> None:
+        """Delete what only a replay that goes on needs: its edit, and its items, some at a time."""
+        async with self._database.writing() as connection:
+            await _forget_edits(connection, models.Replay.id == replay_id)
         table = ReplayItem
         while True:
             async with self._database.writing() as connection:
@@ -228,11 +230,19 @@ async def forget_edits(connection: AsyncConnection, event_id: str) -> None:
     table = models.Replay
     repeated = sa.select(Run.replay).where(Run.event_id == event_id, Run.replay.is_not(None))
     planned = sa.select(ReplayItem.replay_id).where(ReplayItem.event_id == event_id)
-    edited = sa.and_(table.edit.is_not(None), sa.or_(table.id.in_(repeated), table.id.in_(planned)))
-    going_on = await connection.scalar(sa.select(table.id).where(edited, table.state.in_(UNENDED)))
+    of_event = sa.or_(table.id.in_(repeated), table.id.in_(planned))
+    going_on = await connection.scalar(
+        sa.select(table.id).where(of_event, table.edit != "", table.state.in_(UNENDED))
+    )
     if going_on is not None:
         raise Conflict(f"replay {going_on} changes the body of {event_id}: abort it first")
-    await connection.execute(sa.update(table).where(edited).values(edit=None))
+    await _forget_edits(connection, of_event)
+
+
+async def _forget_edits(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
+    """Delete how bodies were changed, but not that they were."""
+    table = models.Replay
+    await connection.execute(sa.update(table).where(which, table.edit.is_not(None)).values(edit=""))
 
 
 def now() -> int:
