@@ -95,15 +95,50 @@ async def test_an_abort_ends_it_and_nothing_starts_twice(system: System, sent: s
     assert "aborted" in refused["detail"]
 
 
+async def test_its_pace_is_told_and_while_it_is_paused_nothing_goes_on(
+    system: System, sent: set[str]
+) -> None:
+    planned = await plan(system, {"events": sorted(sent)}, rate=5)
+    await act(system, planned, "start")
+    path = f"replays/{planned['id']}"
+
+    async def moves() -> Any:
+        found = await system.admin("GET", path, status=200)
+        return found if found["current_rate"] else None
+
+    moving = await eventually(moves, PATIENCE, "it tells its rate")
+    assert (moving["state"], moving["remaining_seconds"] > 0) == ("running", True)
+    await act(system, planned, "pause")
+    faster = await system.admin("PATCH", path, {"rate": 0}, status=200)
+    assert (faster["state"], faster["rate"]) == ("paused", 0)
+
+    async def rests() -> Any:
+        found = await system.admin("GET", path, status=200)
+        return None if found["current_rate"] else found
+
+    resting = await eventually(rests, PATIENCE, "it has not moved for some seconds")
+    assert (resting["state"], resting["done"] < CALLS) == ("paused", True)
+    await act(system, planned, "resume")
+    assert (await ended(system, planned))["done"] == CALLS
+
+
 async def test_another_flow_runs_only_in_a_dry_run_and_within_its_group(
     system: System, sent: set[str]
 ) -> None:
     wanted = {"events": {"flow": "shop/seen"}, "target": "shop/failing"}
     refused = await system.admin("POST", "replays", wanted, status=422)
     assert "dry_run" in refused["detail"]
-    dry = await plan(system, {"flow": "shop/seen"}, target="shop/failing", dry_run=True)
-    assert dry["total"] == CALLS
-    await act(system, dry, "abort")
+    one = {"flow": "shop/seen", "json": "number=7"}
+    dry = await plan(system, one, target="shop/failing", dry_run=True, start=True)
+    assert (await ended(system, dry))["total"] == 1
+    (sample,) = (await plan(system, one))["samples"]
+
+    async def ran() -> Any:
+        runs = (await system.admin("GET", f"events/{sample['event_id']}", status=200))["runs"]
+        return next((e for e in runs if e["replay"] == dry["id"] and e["state"] == "dead"), None)
+
+    run = await eventually(ran, PATIENCE, "it has run, and failed")
+    assert (run["flow"], run["kind"], run["attempt"]) == ("shop/failing", "once", 1)
 
 
 async def test_a_replay_of_everything_is_refused(system: System) -> None:
@@ -204,3 +239,21 @@ async def test_a_version_that_no_worker_has_is_refused(system: System, sent: set
     )
     assert refused["errors"][0]["field"] == "version"
     assert "no running worker has it" in refused["errors"][0]["message"]
+
+
+async def test_what_is_erased_after_the_plan_does_not_run(
+    system: System, key: Key, trigger: Trigger
+) -> None:
+    calls = [await system.call(trigger.path, key, data=b"jane@example.org") for _ in range(2)]
+    erased, kept = (each.event_id for each in calls)
+
+    async def recorded() -> Any:
+        planned = await plan(system, {"events": [erased, kept], "state": "succeeded"})
+        return planned if planned["total"] == 2 else None
+
+    replay = await eventually(recorded, PATIENCE, "the history knows that both have run")
+    erasing = {"reason": "asked by letter"}
+    await system.admin("POST", f"events/{erased}/erase", erasing, status=200)
+    await act(system, replay, "start")
+    done = await ended(system, replay)
+    assert (done["done"], done["skipped"], done["note"]) == (2, 1, f"{erased} is gone")
