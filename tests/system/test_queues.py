@@ -1,5 +1,6 @@
 """What waits for a flow: listed, and moved to another one."""
 
+import asyncio
 from typing import Any
 
 from tests.support.system import PATIENCE, Key, System
@@ -56,6 +57,25 @@ async def test_what_waits_is_listed_and_moved_and_each_run_runs_once(
         ("shop/waiting", "queued", 0),
         *[("shop/patient", "succeeded", 1)] * (CALLS - 1),
     ]
+
+
+async def test_what_waits_behind_very_many_cancelled_runs_is_moved(
+    system: System, key: Key
+) -> None:
+    together, times = 50, 25  # more than a consumer may have unacknowledged
+    await system.make_flow("shop/cancelled")  # which no worker serves
+    await system.make_flow("shop/instead")  # nor this one
+    trigger = await system.make_trigger("shop/cancelled")
+    for _ in range(times):
+        await asyncio.gather(*(system.call(trigger.path, key) for _ in range(together)))
+    path = "flows/shop/cancelled"
+    await system.admin("POST", f"{path}/pause", {"reason": "a test"}, status=200)
+    await system.admin("POST", f"{path}/cancellations", {"reason": "all"}, status=201)
+    await asyncio.gather(*(system.call(trigger.path, key) for _ in range(CALLS)))
+    target = {"to": "shop/instead", "reason": "the other flow can do it"}
+    moved = await system.admin("POST", f"{path}/queue/move", target, status=200)
+    assert (moved["moved"], moved["left"]) == (CALLS, times * together)
+    assert f"{times * together} are cancelled" in moved["refused"]
 
 
 async def test_nothing_is_moved_across_groups(system: System) -> None:

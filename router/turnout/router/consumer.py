@@ -21,8 +21,7 @@ async def consuming(links: Links, queue: str, prefetch: int) -> AsyncIterator["C
     consumer = Consumer()
     await (await links.connected()).open(consumer)
     try:
-        await consumer.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
-        await consumer.begin(queue)
+        await consumer.begin(queue, prefetch)
         yield consumer
     finally:
         await consumer.leave()
@@ -33,20 +32,25 @@ class Consumer(Channel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._tag = ""
+        self._tags: list[str] = []
         self._came = 0
         self._waiting: list[Delivery] = []
         self._some = asyncio.Event()
         self._reason: BrokerError | None = None
 
-    async def begin(self, queue: str) -> None:
-        """Have the broker deliver what is in a queue.
+    async def begin(self, queue: str, prefetch: int) -> None:
+        """Have the broker deliver what is in a queue; once more: so much more of it.
+
+        Args:
+            queue: its name.
+            prefetch: how many of these messages may be here, unacknowledged.
 
         Raises:
             BrokerError: there is no such queue.
         """
+        await self.call(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
         answer = await self.call(commands.Basic.Consume(queue=queue), commands.Basic.ConsumeOk)
-        self._tag = answer.consumer_tag or ""
+        self._tags.append(answer.consumer_tag or "")
 
     async def cease(self) -> int:
         """Let nothing more come, and return how many deliveries came, taken or not.
@@ -54,7 +58,8 @@ class Consumer(Channel):
         Raises:
             BrokerError: the broker has ended it before.
         """
-        await self.call(commands.Basic.Cancel(consumer_tag=self._tag), commands.Basic.CancelOk)
+        for tag in self._tags:
+            await self.call(commands.Basic.Cancel(consumer_tag=tag), commands.Basic.CancelOk)
         return self._came
 
     async def take(self) -> list[Delivery]:

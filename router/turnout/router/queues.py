@@ -31,7 +31,7 @@ from turnout.shared.notices import Cancelled
 from turnout.shared.ordering import queues
 from turnout.shared.publisher import Publisher, Verdict
 
-#: Runs that one call moves at most, and that are under way together: a few seconds of work.
+#: Runs that one call looks at, at most, and that are under way together: a few seconds of work.
 _MOST = 10_000
 _TOGETHER = 500
 #: Seconds without a further message that mean: there is none.
@@ -123,12 +123,15 @@ class Queues:
         source = names.flow_queue(flow.group, flow.slug)
         notices = await self._client.hgetall(names.cancelled(flow.address))
         cancelled = Cancelled(cast("dict[bytes, bytes]", notices))
-        moved, acknowledged, kept, refused = 0, 0, 0, ""
+        moved, acknowledged, kept, room, refused = 0, 0, 0, _TOGETHER, ""
         async with consuming(self._links, source, _TOGETHER) as consumer:
-            while moved < _MOST and not refused and (some := await _next(consumer)):
+            while moved + kept < _MOST and not refused and (some := await _next(consumer)):
                 runs = [_run(each, flow, target, cancelled) for each in some]
                 pairs = [(d, run) for d, run in zip(some, runs, strict=True) if run is not None]
                 kept += len(some) - len(pairs)
+                if room - kept < _TOGETHER // 2:  # else what stays would let nothing more come
+                    await consumer.begin(source, _TOGETHER + kept - room)
+                    room = _TOGETHER + kept
                 done, refused = await self._publish([run for _, run in pairs], target)
                 if done:
                     async with self._database.writing() as connection:
@@ -141,7 +144,7 @@ class Queues:
                 moved += len(done)
             # Before what came and stays goes back: that takes the broker a moment.
             left = await consumer.cease() - acknowledged + await self._depth.of(source)
-        if kept:
+        if kept and (not moved or moved + kept < _MOST):  # else there is more to look at
             refused = refused or f"{kept} are cancelled, or cannot be read"
         return Moved(moved, left, refused)
 
