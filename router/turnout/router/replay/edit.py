@@ -39,10 +39,10 @@ class Edit(NamedTuple):
         if self.body is not None:
             return event._replace(body=self.body)
         try:
-            document = json.loads(event.body)
-        except ValueError as error:
+            body = json.dumps(merged(json.loads(event.body), self.merge)).encode()
+        except (ValueError, RecursionError) as error:
             raise Uneditable(f"the body of {event.event_id} is no JSON: {error}") from None
-        return event._replace(body=json.dumps(merged(document, self.merge)).encode())
+        return event._replace(body=body)
 
 
 def merged(document: Any, patch: Any) -> Any:
