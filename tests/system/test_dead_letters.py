@@ -48,6 +48,16 @@ async def test_a_dead_letter_is_kept_with_its_reason_and_payload(
     assert base64.b64decode(shown["body"]) == b"order 7 is wrong"
 
 
+async def test_a_dead_letter_whose_sender_wrote_no_utf_8_is_shown(
+    system: System, key: Key, failing: Trigger
+) -> None:
+    head = f"POST {failing.path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key.text}\r\n".encode()
+    answer = await system.send(head + b"X-City: M\xfcnchen\r\nContent-Length: 0\r\n\r\n")
+    letter = await dead(system, answer.event_id)
+    shown = await system.admin("GET", f"dead/{letter['id']}", status=200)
+    assert ["X-City", "M?nchen"] in shown["headers"]
+
+
 async def test_the_history_knows_that_a_run_is_dead_which_ended_each_of_its_workers(
     system: System, key: Key
 ) -> None:

@@ -91,6 +91,11 @@ Header = Annotated[
 """Its name and its value."""
 
 
+def readable(text: str) -> str:
+    """Return what a sender wrote as UTF-8 can carry it: it may have sent any bytes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class Reason(Body):
     """Why something is done, for whoever asks later."""
 

@@ -1,22 +1,24 @@
 """`/dead`: dead letters, one by one and grouped by what went wrong."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
-from turnout.router.api.body import Answer, Body, Description, Header, Items, Listing
+from turnout.router.api.body import Answer, Body, Description, Header, Items, Listing, readable
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
+from turnout.router.api.moments import at, moment
 from turnout.router.api.params import UUID, LetterId, PageQuery, Text, cut
 from turnout.router.api.path import Query
 from turnout.router.api.routes import Routes
-from turnout.router.letters.dead import DISCARDED, KEPT, REPLAYED, Group, Wanted
+from turnout.router.api.selection import legal
+from turnout.router.letters.dead import KEPT, Group, Wanted
 from turnout.router.registry import Invalid
 from turnout.shared import names
 from turnout.shared.envelope import Envelope
-from turnout.shared.errors import InvalidEnvelope, InvalidName
+from turnout.shared.errors import InvalidEnvelope
 
 routes = Routes()
 
@@ -98,7 +100,7 @@ class LetterAnswer(Answer):
             kind=row.kind,
             attempt=row.attempt,
             received_at=moment(row.received_at),
-            died_at=moment(row.died_at),
+            died_at=at(row.died_at),
             reason=row.reason,
             error=row.error,
             place=row.place,
@@ -139,8 +141,8 @@ class AlikeAnswer(Answer):
             fingerprint=group.fingerprint,
             flow=f"{group.group}/{group.flow}",
             count=group.count,
-            first=moment(group.first),
-            last=moment(group.last),
+            first=at(group.first),
+            last=at(group.last),
             error=group.error,
             place=group.place,
             reason=group.reason,
@@ -186,8 +188,8 @@ async def show(call: Call, letter_id: LetterId) -> WholeLetterAnswer:
     return WholeLetterAnswer.of(
         row,
         method=envelope.method,
-        headers=list(envelope.headers),
-        content_type=envelope.content_type,
+        headers=[(readable(name), readable(value)) for name, value in envelope.headers],
+        content_type=readable(envelope.content_type),
         body=_base64(envelope.body),
     )
 
@@ -220,10 +222,7 @@ def wanted(
     """
     slug = None
     if flow is not None:
-        try:
-            owner, slug = names.flow_address(flow)
-        except InvalidName as error:
-            raise Invalid("flow", str(error)) from None
+        owner, slug = legal("flow", names.flow_address, flow)
         if group not in {None, owner}:
             raise Invalid("flow", f"it is not of group {group!r}")
         group = owner
@@ -232,15 +231,8 @@ def wanted(
         group=group,
         flow=slug,
         fingerprint=fingerprint,
-        state=None
-        if state == "all"
-        else {"replayed": REPLAYED, "discarded": DISCARDED}.get(state, KEPT),
+        state=None if state == "all" else state,
     )
-
-
-def moment(nanoseconds: int) -> Any:
-    """Return a moment in UTC; None for 0."""
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC) if nanoseconds else None
 
 
 def _base64(data: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from turnout.router.api.body import Answer, Body, Description, Header, Listing
+from turnout.router.api.body import Answer, Body, Description, Header, Listing, readable
 from turnout.router.api.call import Call
 from turnout.router.api.content import Bytes, Lines
 from turnout.router.api.control import HISTORY
@@ -19,9 +19,9 @@ from turnout.router.api.history import (
     State,
     directory_of,
     filter_of,
-    moment,
     newest,
 )
+from turnout.router.api.moments import moment
 from turnout.router.api.params import EventId
 from turnout.router.api.problem import Problem
 from turnout.router.api.routes import Routes
@@ -144,7 +144,7 @@ class AttemptAnswer(Answer):
     worker_id: str
     version: str
     redelivered: bool
-    """It had been handed out before, so it may have run twice."""
+    """It may have run before, in part or whole."""
     error: str | None
     traceback: str | None
     delay: int | None
@@ -237,10 +237,10 @@ async def payload(call: Call, event_id: EventId) -> PayloadAnswer:
     return PayloadAnswer(
         event_id=envelope.event_id,
         method=envelope.method,
-        path=_readable(envelope.path),
-        query=_readable(envelope.query),
-        headers=[(_readable(name), _readable(value)) for name, value in envelope.headers],
-        content_type=_readable(envelope.content_type),
+        path=readable(envelope.path),
+        query=readable(envelope.query),
+        headers=[(readable(name), readable(value)) for name, value in envelope.headers],
+        content_type=readable(envelope.content_type),
         size=len(envelope.body),
     )
 
@@ -287,8 +287,3 @@ async def payload_of(call: Call, event_id: str) -> Envelope:
         return await call.app[HISTORY].payload(event_id)
     except PayloadGone as error:
         raise Problem(410, "payload_gone", str(error)) from None
-
-
-def _readable(text: str) -> str:
-    """Return what was sent as UTF-8 can carry it."""
-    return text.encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """`/history`: how far events and outcomes are recorded. And how their answers show a run."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal, Self
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from turnout.router.api.body import Answer, Items
 from turnout.router.api.call import Call
 from turnout.router.api.control import HISTORY, REGISTRY
+from turnout.router.api.moments import moment, nanoseconds
 from turnout.router.api.params import UUID, Moment, PageQuery, Text, cut
 from turnout.router.api.routes import Routes
 from turnout.router.api.selection import KeyName, PartyQuery, TriggerName, key_called, legal
@@ -17,8 +18,6 @@ from turnout.router.registry import Directory
 from turnout.shared import ids, names
 
 routes = Routes()
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 State = Literal[
     "queued", "running", "retrying", "succeeded", "dead", "cancelled", "refused", "unknown"
@@ -171,13 +170,3 @@ async def directory_of(call: Call) -> Directory:
     """Return who is who."""
     snapshot = await call.app[REGISTRY].snapshot()  # which this one keeps
     return Directory(snapshot.keys, snapshot.triggers)
-
-
-def moment(nanoseconds: int) -> datetime | None:
-    """Return a moment of the history; None for 0, which is none."""
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000) if nanoseconds else None
-
-
-def nanoseconds(moment: datetime) -> int:
-    """Return a moment as the history keeps it."""
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000

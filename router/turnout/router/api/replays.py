@@ -13,11 +13,11 @@ from pydantic_core import PydanticCustomError
 from turnout.router.api.body import Answer, Body, Listing, Reason
 from turnout.router.api.call import Call
 from turnout.router.api.control import CACHE, OPERATIONS
-from turnout.router.api.dead import DeadSelection, moment
-from turnout.router.api.history import nanoseconds
+from turnout.router.api.dead import DeadSelection
+from turnout.router.api.moments import at, moment, nanoseconds
 from turnout.router.api.params import UUID, Moment, PageQuery, ReplayId, Text, cursor
 from turnout.router.api.routes import LARGEST_PAYLOAD, Routes, Tagged
-from turnout.router.api.selection import key_called
+from turnout.router.api.selection import key_called, legal
 from turnout.router.history.search import Filter
 from turnout.router.history.where import Where
 from turnout.router.letters.dead import Wanted
@@ -28,7 +28,6 @@ from turnout.router.replay.replay import Replay
 from turnout.router.replay.replays import Replays
 from turnout.shared import ids, names
 from turnout.shared.announcement import Announcement
-from turnout.shared.errors import InvalidName
 
 routes = Routes()
 
@@ -72,7 +71,7 @@ class EventSelection(Body):
         """
         group, flow = self.group, None
         if self.flow is not None:
-            group, flow = _address("flow", self.flow)
+            group, flow = legal("flow", names.flow_address, self.flow)
         found = Selection(
             self.events,
             Filter(
@@ -249,7 +248,7 @@ class ReplayAnswer(Answer):
             current_rate=round(progress.rate, 1),
             remaining_seconds=remaining,
             note=progress.waits or row.note,
-            created_at=moment(row.created_at),
+            created_at=at(row.created_at),
             started_at=moment(row.started_at),
             ended_at=moment(row.ended_at),
             **more,
@@ -270,7 +269,7 @@ async def create(call: Call, body: NewReplay) -> Tagged[ReplayAnswer]:
     """Plan a replay: what is meant is counted in the background."""
     wanted = await body.wanted(call)
     if body.target is not None:
-        group, flow = _address("target", body.target)
+        group, flow = legal("target", names.flow_address, body.target)
         call.require(group, "flow", body.target)
         await call.registry.flow(group, flow)
         if wanted.group != group:
@@ -309,7 +308,7 @@ async def show(call: Call, replay_id: ReplayId) -> Tagged[WholeReplayAnswer]:
     samples = [
         Sample(
             event_id=each.event_id,
-            received_at=moment(ids.made_at(each.event_id)),
+            received_at=at(ids.made_at(each.event_id)),
             origin=each.origin,
         )
         for each in await replays.samples(replay_id)
@@ -372,10 +371,3 @@ async def _require_version(call: Call, address: str | None, version: str) -> Non
     if version not in found:
         there = ", ".join(sorted(map(repr, found))) or "none"
         raise Invalid("version", f"no running worker has it; of {address} there is: {there}")
-
-
-def _address(field: str, text: str) -> tuple[str, str]:
-    try:
-        return names.flow_address(text)
-    except InvalidName as error:
-        raise Invalid(field, str(error)) from None

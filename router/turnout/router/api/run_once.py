@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -13,6 +13,7 @@ from turnout.router.api.body import Answer, Header, Reason
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
 from turnout.router.api.events import payload_of
+from turnout.router.api.moments import at
 from turnout.router.api.params import UUID, TriggerId
 from turnout.router.api.problem import Problem
 from turnout.router.api.routes import LARGEST_PAYLOAD, Routes
@@ -84,8 +85,8 @@ class EndAnswer(Answer):
             state=outcome.state,
             worker_id=outcome.worker_id,
             version=outcome.version,
-            started_at=_moment(outcome.started_at),
-            ended_at=_moment(outcome.ended_at),
+            started_at=at(outcome.started_at),
+            ended_at=at(outcome.ended_at),
             milliseconds=round((outcome.ended_at - outcome.started_at) / 1e6, 1),
             result=outcome.result,
             error=outcome.error,
@@ -163,7 +164,3 @@ def _bytes(body: NewOnce) -> bytes:
         return base64.b64decode(body.body, validate=True)
     except binascii.Error as error:
         raise Invalid("body", f"it is no base64: {error}") from None
-
-
-def _moment(nanoseconds: int) -> datetime:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)

@@ -12,7 +12,8 @@ from turnout.router.api.body import Answer
 from turnout.router.api.call import Call
 from turnout.router.api.control import CACHE, HISTORY, REFUSALS, REGISTRY, USAGE
 from turnout.router.api.flows import FlowAnswer
-from turnout.router.api.history import State, nanoseconds
+from turnout.router.api.history import State
+from turnout.router.api.moments import nanoseconds
 from turnout.router.api.params import Slug
 from turnout.router.api.path import Query
 from turnout.router.api.routes import Routes

@@ -5,7 +5,7 @@ from datetime import datetime
 from turnout.router.api.body import Answer, Items
 from turnout.router.api.call import Call
 from turnout.router.api.control import OPERATIONS
-from turnout.router.api.dead import moment
+from turnout.router.api.moments import at
 from turnout.router.api.routes import Routes
 from turnout.shared import names
 
@@ -34,7 +34,7 @@ async def list_all(call: Call) -> Items[ParkedAnswer]:
                 trigger_id=each.trigger_id,
                 route=names.redact(each.routing_key),
                 count=each.count,
-                first=moment(each.first),
+                first=at(each.first),
             )
             for each in await call.app[OPERATIONS].unrouted.parked()
             if call.sees(each.group)
