@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     version: str = ""
     """Of the flow's code, as its author names it."""
     redelivered: bool = False
-    """The broker had handed out this attempt before: it may have run twice."""
+    """This attempt may have run before, in part or whole."""
     result: Any = None
     """What the flow returned, if it succeeded."""
     error: str | None = None

@@ -245,7 +245,7 @@ def edit(merge: str | None, body: str | None) -> Document | None:
 def _follow(api: AdminApi, replay: Document, watch: bool, json: bool) -> None:
     """Show a replay, from now to its end if somebody stays."""
     if watch and replay["state"] not in _ENDED:
-        from rich.progress import (  # noqa: PLC0415 - help is instant  # noqa: PLC0415 - the same
+        from rich.progress import (  # noqa: PLC0415 - so that help is instant
             BarColumn,
             MofNCompleteColumn,
             Progress,

@@ -33,8 +33,8 @@ class TriggerChanges(TypedDict, total=False):
     """Ids or names of the keys of the group that it accepts; None: any."""
     methods: Sequence[Method]
     content_types: Sequence[str] | None
-    wait: bool
     """None: anything."""
+    wait: bool
     key_in_query: bool
     limits: Mapping[str, Any]
     """Fields of `Limits`; None takes one away."""
