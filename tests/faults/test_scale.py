@@ -1,18 +1,24 @@
 """Each command on a hundred thousand events: it answers in time, and counts them all."""
 
 import asyncio
+import base64
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faults.conftest import Stage
-from tests.router.test_cli import run
+from tests.router.test_cli import Result, run
 from tests.support import history
 from tests.support.history import writing
+from tests.support.system import Trigger
+from tests.support.topology import linked
 from tests.support.waiting import eventually
 
+from turnout.router.declare import unbind
+from turnout.router.topology import Binding
 from turnout.shared import envelope, names
 from turnout.shared.envelope import Envelope
 from turnout.shared.publisher import ACCEPTED, Publisher
@@ -27,6 +33,31 @@ _TOGETHER = 2000
 PAGE = 10.0
 COUNT = 30.0
 ALL = 300.0
+
+Turnout = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def command(stage: Stage, tmp_path: Path) -> Callable[..., Awaitable[Result]]:
+    """Run `turnout`, which has to end so soon, and return what it left behind."""
+
+    async def command(*arguments: str, within: float = COUNT) -> Result:
+        async with asyncio.timeout(within):
+            return await run(*arguments, cwd=tmp_path, **stage.system.command_line)
+
+    return command
+
+
+@pytest.fixture
+def turnout(command: Callable[..., Awaitable[Result]]) -> Turnout:
+    """Run `turnout --json`, which has to go well, and return what it told."""
+
+    async def turnout(*arguments: str, within: float = COUNT) -> Any:
+        told = await command(*arguments, "--json", within=within)
+        assert told.code == 0, told
+        return told.json
+
+    return turnout
 
 
 def events(name: str) -> list[Envelope]:
@@ -58,8 +89,10 @@ async def publish(
     exchange: str,
     some: Sequence[Envelope],
     headers: Callable[[int], dict[str, str | int]] = lambda _: {},
+    *,
+    routing_key: str = names.flow_queue("shop", "ledger"),
 ) -> None:
-    """Publish events of `shop/ledger`, each with headers by its number."""
+    """Publish events, each with headers by its number."""
     publisher = Publisher([stage.system.amqp_url], name="test publishes")
     await publisher.start()
     await publisher.ready()
@@ -68,7 +101,7 @@ async def publish(
             *(
                 publisher.publish(
                     exchange,
-                    names.flow_queue("shop", "ledger"),
+                    routing_key,
                     each.encode(),
                     kind=envelope.TYPE,
                     headers=headers(number),
@@ -135,13 +168,9 @@ async def test_what_waits_is_listed_and_replayed(stage: Stage) -> None:
     assert (await ask(stage, PAGE, path))["done"] == EVENTS
 
 
-async def test_what_waits_is_found_shown_moved_and_cancelled(stage: Stage, tmp_path: Path) -> None:
-    async def turnout(*arguments: str, within: float = COUNT) -> Any:
-        async with asyncio.timeout(within):
-            told = await run(*arguments, "--json", cwd=tmp_path, **stage.system.command_line)
-        assert told.code == 0, told
-        return told.json
-
+async def test_what_waits_is_found_shown_moved_and_cancelled(
+    stage: Stage, command: Callable[..., Awaitable[Result]], turnout: Turnout
+) -> None:
     async def came_to(name: str, state: str) -> None:
         async def did() -> bool:
             found = await plan(stage, events={"trigger": trigger(name), "state": state})
@@ -152,6 +181,9 @@ async def test_what_waits_is_found_shown_moved_and_cancelled(stage: Stage, tmp_p
 
     await stage.system.admin("POST", "flows/shop/ledger/pause", {"reason": "a test"}, status=200)
     moved, ours = events("moved"), trigger("moved")
+    jane = moved[EVENTS // 4] = moved[EVENTS // 4]._replace(
+        body=b'{"number": 3, "order": {"id": "A-17"}, "to": "jane@example.org"}'
+    )
     await accept(stage, moved)
     await came_to("moved", "queued")
 
@@ -166,11 +198,20 @@ async def test_what_waits_is_found_shown_moved_and_cancelled(stage: Stage, tmp_p
     assert [each["id"] for each in found["items"]] == [one.event_id]
     runs = await turnout("run", "list", "--trigger", ours, "--limit", "1000")
     assert [each["id"] for each in runs["items"]] == newest_of(each.run_id for each in moved)
+    janes = (("--where", "order.id=A-17"), ("--text", "jane@example.org"))
+    for condition in janes:
+        found = await turnout("event", "list", "--trigger", ours, *condition, within=ALL)
+        assert [each["id"] for each in found["items"]] == [jane.event_id]
     for shown in (
         await turnout("event", "show", one.event_id),
         await turnout("run", "show", one.run_id),
     ):
         assert [(each["id"], each["state"]) for each in shown["runs"]] == [(one.run_id, "queued")]
+
+    refused = await command("run-once", stage.trigger.id)
+    assert refused.code == 1
+    (waiting,) = re.findall(r"is paused.* and (\d+) runs wait", " ".join(refused.err.split()))
+    assert int(waiting) >= EVENTS
 
     crashing = ("--to", "shop/crashing", "--reason", "a test")
     told = await turnout("queue", "move", "shop/ledger", *crashing, within=ALL)
@@ -178,15 +219,28 @@ async def test_what_waits_is_found_shown_moved_and_cancelled(stage: Stage, tmp_p
     await came_to("moved", "succeeded")
     assert set(stage.runs(body("moved")).values()) == {1}
 
+    erased = await turnout("event", "erase", jane.event_id, "--reason", "asked", "--yes")
+    assert (erased["erased"]["reason"], erased["runs"][0]["state"]) == ("asked", "succeeded")
+    for condition in janes:
+        found = await turnout("event", "list", "--trigger", ours, *condition, within=ALL)
+        assert found["items"] == []
+    assert "asked" in (await command("event", "show", jane.event_id, "--body", "-")).err
+    again = await plan(stage, events={"trigger": ours, "text": "jane@example.org"})
+    assert again["total"] == 0
+
     await accept(stage, events("cancelled"))
     await came_to("cancelled", "queued")
     await turnout("queue", "cancel", "shop/ledger", "--reason", "a test")
     await stage.system.admin("POST", "flows/shop/ledger/resume", status=200)
     await came_to("cancelled", "cancelled")
     assert not stage.runs(body("cancelled"))
+    once = await turnout("run-once", stage.trigger.id, "--event", one.event_id)
+    assert once["attempt"]["state"] == "succeeded"
 
 
-async def test_dead_letters_are_counted_listed_planned_and_discarded(stage: Stage) -> None:
+async def test_dead_letters_are_counted_listed_shown_discarded_and_replayed(
+    stage: Stage, turnout: Turnout
+) -> None:
     await publish(
         stage,
         names.DEAD,
@@ -202,15 +256,57 @@ async def test_dead_letters_are_counted_listed_planned_and_discarded(stage: Stag
         found = (await ask(stage, COUNT, "dead-groups?flow=shop/ledger"))["items"]
         return found if sum(each["count"] for each in found) >= EVENTS else None
 
-    groups = await eventually(kept, ALL, "all of them are kept")
+    await eventually(kept, ALL, "all of them are kept")
+    groups = (await turnout("dead", "list", "--groups", "--flow", "shop/ledger"))["items"]
     ours = [each for each in groups if each["place"].startswith("flows/ledger.py:1 in ")]
     assert [each["count"] for each in ours] == [EVENTS // 2, EVENTS // 2]
-    page = await ask(stage, PAGE, "dead?flow=shop/ledger&limit=1000")
+    some, others = (each["fingerprint"] for each in ours)
+    page = await turnout("dead", "list", "--fingerprint", others, "--limit", "1000")
     assert len(page["items"]) == 1000
-    some = ours[0]["fingerprint"]
-    assert (await plan(stage, dead={"fingerprint": some}))["total"] == EVENTS // 2
-    async with asyncio.timeout(COUNT):
-        done = await stage.system.admin(
-            "POST", "dead/discard", {"fingerprint": some, "reason": "a test"}, status=200
-        )
+    letter = page["items"][0]["id"]
+    assert (
+        base64.b64decode((await turnout("dead", "show", letter))["body"]) == body("dead").encode()
+    )
+    done = await turnout("dead", "discard", "--fingerprint", some, "--reason", "a test")
     assert done == {"count": EVENTS // 2}
+
+    done = await turnout("dead", "replay", "--fingerprint", others, "--rate", "0", within=ALL)
+    assert (done["state"], done["total"], done["done"]) == ("done", EVENTS // 2, EVENTS // 2)
+
+    async def ended() -> bool:
+        shown = await ask(stage, COUNT, f"replays/{done['id']}")
+        return bool(shown["outcomes"] == {"succeeded": EVENTS // 2})
+
+    await eventually(ended, ALL, "all of them have run")
+    runs = stage.runs(body("dead"))
+    assert (len(runs), set(runs.values())) == (EVENTS // 2, {1})
+    shown = await turnout("dead", "show", letter)
+    assert (shown["state"], shown["settled_by"]) == ("replayed", done["id"])
+
+
+async def test_unrouted_events_are_counted_and_run_when_their_trigger_is_back(
+    stage: Stage, command: Callable[..., Awaitable[Result]], turnout: Turnout
+) -> None:
+    lost: Trigger = await stage.system.make_trigger("shop/ledger")
+    assert (await command("registry", "export", "registry.json", "--with-secrets")).code == 0
+    assert (await command("trigger", "delete", lost.id, "--yes")).code == 0
+    way = Binding(names.TRIGGERS, names.flow_queue("shop", "ledger"), lost.routing_key)
+    async with linked(stage.system.amqp_url) as link:
+        await unbind(link, [way])  # which the router does somewhat later
+    some = [each._replace(routing_key=lost.routing_key) for each in events("lost")]
+    await publish(stage, names.TRIGGERS, some, routing_key=lost.routing_key)
+
+    async def parked() -> bool:
+        found = (await turnout("unrouted", "list"))["items"]
+        return sum(each["count"] for each in found) >= EVENTS
+
+    await eventually(parked, ALL, "all of them are parked")
+    assert not stage.runs(body("lost"))
+    await turnout("registry", "import", "registry.json", "--yes")
+
+    def ran() -> bool:
+        return len(stage.runs(body("lost"))) == EVENTS
+
+    await eventually(ran, ALL, "all of them have run")
+    assert set(stage.runs(body("lost")).values()) == {1}
+    assert (await turnout("unrouted", "list"))["items"] == []

@@ -10,6 +10,8 @@ from tests.support.system import PATIENCE, Key, System, Trigger
 from tests.support.topology import linked
 from tests.support.waiting import eventually
 
+from turnout.router.declare import unbind
+from turnout.router.topology import Binding
 from turnout.shared import names
 from turnout.shared.amqp import Channel, Delivery
 from turnout.shared.publisher import ACCEPTED, Publisher
@@ -180,14 +182,8 @@ async def test_an_event_without_a_route_is_parked_and_goes_on_once_its_binding_e
 ) -> None:
     trigger = await system.make_trigger("shop/seen")
     async with linked(system.amqp_url) as link:
-        channel = Channel()
-        await link.open(channel)
-        unbind = commands.Queue.Unbind(
-            queue=names.flow_queue("shop", "seen"),
-            exchange=names.TRIGGERS,
-            routing_key=trigger.routing_key,
-        )
-        await channel.call(unbind, commands.Queue.UnbindOk)
+        queue = names.flow_queue("shop", "seen")
+        await unbind(link, [Binding(names.TRIGGERS, queue, trigger.routing_key)])
         event_id = (await system.call(trigger.path, key, data=b"on its way")).event_id
 
     assert (await system.seen(event_id))["body"] == b"on its way"
