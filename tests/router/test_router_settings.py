@@ -1,7 +1,9 @@
 import pytest
 
+from turnout.router import topology
+from turnout.router.registry import Snapshot
 from turnout.router.settings import RouterSettings
-from turnout.shared import keys
+from turnout.shared import keys, names
 from turnout.shared.errors import SettingsError
 from turnout.shared.settings import load
 
@@ -51,3 +53,16 @@ def test_a_database_that_cannot_be_used_is_refused_with_its_password_unsaid() ->
 def test_the_public_url_has_no_slash_at_its_end() -> None:
     url = load(RouterSettings, public_url="https://hooks.example.org/").public_url
     assert url == "https://hooks.example.org"
+
+
+def test_what_is_kept_is_bounded_by_age_and_size_and_cannot_be_unbounded() -> None:
+    wanted = topology.of(Snapshot(0, (), (), ()), load(RouterSettings))
+    kept = {each.name: each.arguments for each in wanted.queues}
+    for stream in (names.ARCHIVE, names.OUTCOMES):
+        assert kept[stream]["x-max-age"] == "7D"
+        assert 0 < kept[stream]["x-max-length-bytes"] <= 10_000_000_000
+    settings = ("archive_max_bytes", "outcomes_max_bytes", "history_max_days", "history_max_bytes")
+    for name in settings:
+        assert getattr(load(RouterSettings), name) > 0
+        with pytest.raises(SettingsError, match=name.upper()):
+            load(RouterSettings, **{name: 0})
