@@ -3,8 +3,15 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 from tests.support.system import PATIENCE, Key, System, Trigger
+from tests.support.topology import collecting
 from tests.support.waiting import eventually
+
+from turnout.shared import names
+from turnout.shared.amqp import properties_of
+from turnout.shared.announcement import Announcement
+from turnout.shared.envelope import Envelope
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +120,37 @@ async def test_what_no_worker_serves_is_refused_at_once_with_numbers(system: Sys
 
     assert refused["code"] == "not_ready"
     assert "no worker serves shop/deserted" in refused["detail"]
+
+
+async def test_a_paused_flow_is_told_at_once_with_its_reason(system: System) -> None:
+    trigger = await system.make_trigger("shop/seen")
+    await system.admin("POST", "flows/shop/seen/pause", {"reason": "HubSpot is down"}, status=200)
+    refused = await run_once(system, trigger, status=409)
+    await system.admin("POST", "flows/shop/seen/resume", status=200)
+    assert refused["code"] == "not_ready"
+    assert "shop/seen is paused (HubSpot is down), and 0 runs wait" in refused["detail"]
+
+
+async def test_what_waits_is_told_and_a_run_once_has_priority_over_it(
+    system: System, key: Key, redis_url: str
+) -> None:
+    await system.make_flow("shop/idle")
+    trigger = await system.make_trigger("shop/idle")
+    await system.call(trigger.path, key)
+    idle = Announcement(f"wrk_{'0' * 32}", "here", 1, 0.0, ("shop/idle",), 1)
+    async with Redis.from_url(redis_url) as cache:
+        await idle.write(cache)  # a worker that takes nothing
+        once = await run_once(system, trigger, timeout=0.1)
+        await idle.withdraw(cache)
+    assert once["before"] == {"workers": 1, "waiting": 1, "paused": None}
+    assert once["attempt"] is None
+    async with collecting(system.amqp_url, names.flow_queue("shop", "idle")) as queue:
+        await eventually(lambda: len(queue.deliveries) == 2, PATIENCE, "both are in the queue")
+    priorities = {
+        Envelope.decode(each.body).kind: properties_of(each).priority or 0
+        for each in queue.deliveries
+    }
+    assert priorities["once"] > priorities["event"]
 
 
 async def test_a_run_that_takes_too_long_is_left_running(system: System) -> None:

@@ -20,6 +20,21 @@ async def test_what_takes_longer_is_accepted_all_the_same(system: System, key: K
     (system.effects / f"{answer.event_id}.release").touch()
 
 
+async def test_nobody_waits_longer_than_ingress_allows(system: System, key: Key) -> None:
+    trigger = await system.make_trigger("shop/seen", wait=True)
+    answer = await system.call(trigger.path, key, headers={"Prefer": "wait=86400"})
+    assert (answer.status, answer.headers["Preference-Applied"]) == (200, "wait=30")
+
+
+async def test_a_run_that_fails_is_told_and_is_no_reason_to_send_it_again(
+    system: System, key: Key
+) -> None:
+    trigger = await system.make_trigger("shop/failing", wait=True)
+    answer = await system.call(trigger.path, key, headers={"Prefer": "wait=30"})
+    assert answer.status == 202
+    assert answer.json == {"event_id": answer.event_id, "status": "dead"}
+
+
 async def test_who_did_not_ask_or_may_not_does_not_wait(
     system: System, key: Key, trigger: Trigger
 ) -> None:
