@@ -136,6 +136,19 @@ def test_what_is_no_flow_is_refused() -> None:
         run(print)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"kind": "test"}, "kind is 'test'; use 'event', 'replay' or 'once'"),
+        ({"attempts": 0}, "attempts is 0; use 1 or more"),
+        ({"body": "{}", "json": {}}, "give body or json"),
+    ],
+)
+def test_what_can_be_no_call_is_refused(call: dict[str, Any], message: str) -> None:
+    with pytest.raises(FlowError, match=message):
+        run(update_lead, **call)
+
+
 def test_a_redelivery_and_a_replay_can_be_tried() -> None:
     @flow("demo/tells")
     def tells(event: Event, context: Context) -> Any:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from turnout.shared import ids, log, outcome
-from turnout.shared.envelope import EVENT, Envelope
+from turnout.shared.envelope import EVENT, ONCE, REPLAY, Envelope
 from turnout.shared.errors import FlowError
 from turnout.workers import logs
 from turnout.workers.attempt import Success
@@ -102,11 +102,17 @@ async def run_async(
         resources: by their lifespans, which are not opened here.
 
     Raises:
-        FlowError: the function is no flow.
+        FlowError: the function is no flow, or there can be no such call.
     """
     flow = declared(function)
     if flow is None:
         raise FlowError(f"{function!r} is no flow: put @flow('group/name') above it")
+    if kind not in {EVENT, REPLAY, ONCE}:
+        raise FlowError(f"kind is {kind!r}; use {EVENT!r}, {REPLAY!r} or {ONCE!r}")
+    if attempts is not None and attempts < 1:
+        raise FlowError(f"attempts is {attempts!r}; use 1 or more, or None")
+    if body and json is not None:
+        raise FlowError("give body or json")
     if timeout is not None:
         flow = flow._replace(timeout=timeout)
     if json is not None:
