@@ -81,6 +81,24 @@ async def test_each_slot_has_a_child_until_sigterm_ends_all_in_order(make: Make)
     assert not any(map(runs, pids))
 
 
+async def test_the_last_slots_are_emptied_in_order_and_filled_again(make: Make) -> None:
+    supervisor = make().start()
+    await supervisor.wait_full()
+    first, second = (
+        next(each["pid"] for each in supervisor.told("process is ready") if each["slot"] == slot)
+        for slot in (1, 2)
+    )
+    supervisor.signal(signal.SIGUSR1)
+    await supervisor.wait_told("process has stopped")
+    assert [each["pid"] for each in supervisor.told("process has stopped")] == [second]
+    assert children(supervisor.pid) == {first}
+
+    supervisor.signal(signal.SIGUSR2)
+    await supervisor.wait_told("process is ready", 3)
+    assert supervisor.told("process is ready")[2]["slot"] == 2
+    assert children(supervisor.pid) > {first}
+
+
 async def test_a_child_that_is_killed_is_followed_by_another_in_its_slot(make: Make) -> None:
     supervisor = make().start()
     pids = await supervisor.wait_full()

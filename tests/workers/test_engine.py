@@ -293,7 +293,14 @@ async def test_long_runs_are_not_hoarded_and_short_ones_are_fetched_ahead(
 ) -> None:
     await stage.declare(topology_of("demo/hoard", "demo/ahead"))
     start_worker(
-        patient("demo/hoard") + quick("demo/ahead", "await asyncio.sleep(0.02)"),
+        patient("demo/hoard")
+        + """
+@flow("demo/ahead")
+async def ahead(event: Event):
+    await asyncio.sleep(0.02)
+    while event.body == b"waits" and not released():
+        await asyncio.sleep(0.01)
+""",
         *("--concurrency", "2"),
     )
     sent = [await stage.publish("demo/ahead") for _ in range(200)]
@@ -303,8 +310,14 @@ async def test_long_runs_are_not_hoarded_and_short_ones_are_fetched_ahead(
         assert (await stage.outcome(each)).state == outcome.SUCCEEDED
 
     assert await stage.ready("demo/hoard") == 4
+    waiting = [await stage.publish("demo/ahead", body=b"waits") for _ in range(50)]
+
+    async def are_fetched() -> bool:
+        return await stage.ready("demo/ahead") < 48
+
+    await eventually(are_fetched, what="more are in the worker than run")
     release()
-    for each in long:
+    for each in long + waiting:
         assert (await stage.outcome(each)).state == outcome.SUCCEEDED
 
 

@@ -1,5 +1,6 @@
 """Several worker processes under one supervisor."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
 
@@ -53,6 +54,13 @@ async def test_processes_share_the_chosen_flows_and_withdraw_when_they_stop(
     assert await Announcement.read_all(board) == []
 
 
+async def test_there_is_a_process_for_each_core(
+    stage: Stage, start_worker: StartWorker, board: Redis
+) -> None:
+    start_worker(FLOWS, "--processes", "auto")
+    await announced(board, len(os.sched_getaffinity(0)))
+
+
 async def test_processes_are_added_when_runs_wait(
     stage: Stage, start_worker: StartWorker, board: Redis
 ) -> None:
@@ -60,6 +68,26 @@ async def test_processes_are_added_when_runs_wait(
     await announced(board, 1)
     await backlog.write(board, {"demo/where": Backlog(queued=500, running=1, wait=30.0)})
     await announced(board, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--processes", "0"], "'0' is neither a number nor auto"),
+        (["--processes", "many"], "'many' is neither a number nor auto"),
+        (["--autoscale", "8"], "'8' is not a range like 1..8"),
+        (["--autoscale", "8..1"], "'8..1' is not a range like 1..8"),
+        (["--autoscale", "0..8"], "'0..8' is not a range like 1..8"),
+        (["--processes", "2", "--autoscale", "1..8"], "give --processes or --autoscale"),
+        (["--processes", "2", "--reload"], "it is for one process"),
+    ],
+)
+async def test_what_cannot_be_a_number_of_processes_is_refused(
+    start_worker: StartWorker, options: list[str], message: str
+) -> None:
+    worker = start_worker(FLOWS, *options)
+    assert await worker.wait_end() == 2
+    assert message in worker.log
 
 
 async def test_a_pattern_that_fits_no_flow_ends_all_with_exit_code_2(

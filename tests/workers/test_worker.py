@@ -14,7 +14,7 @@ from tests.workers.conftest import Stage, StartWorker, topology_of
 
 from turnout.shared import outcome
 from turnout.shared.amqp import properties_of
-from turnout.shared.announcement import Announcement
+from turnout.shared.announcement import Announcement, Served
 from turnout.shared.envelope import TYPE, Envelope
 from turnout.workers.execution import UNREADABLE
 
@@ -434,11 +434,28 @@ async def unreported(event: Event):
     assert await stage.ready("demo/unreported") == 0
 
 
+async def test_outcomes_share_messages(stage: Stage, start_worker: StartWorker) -> None:
+    await stage.declare(topology_of("demo/batch"))
+    sent = [await stage.publish("demo/batch") for _ in range(300)]
+    start_worker("""
+@flow("demo/batch")
+async def batch(event: Event):
+    pass
+""")
+
+    for each in sent:
+        assert (await stage.outcome(each)).state == outcome.SUCCEEDED
+
+    assert stage.messages_about(sent) < 100
+
+
 async def test_a_worker_announces_itself_until_it_stops(
-    stage: Stage, start_worker: StartWorker, redis_url: str
+    stage: Stage, start_worker: StartWorker, redis_url: str, release: Callable[[], None]
 ) -> None:
+    await stage.declare(topology_of("demo/one", "demo/two"))
     worker = start_worker(
-        patient("demo/one") + patient("demo/two"),
+        patient("demo/one")
+        + patient("demo/two").replace('"demo/two"', '"demo/two", version="2.1", concurrency=3'),
         *("--concurrency", "7"),
     )
     async with Redis.from_url(redis_url) as board:
@@ -451,7 +468,16 @@ async def test_a_worker_announces_itself_until_it_stops(
         assert said.flows == ("demo/one", "demo/two")
         assert (said.concurrency, said.busy) == (7, 0)
         assert said.started_at < time.time()
+        assert said.served == (Served("demo/one", "", 7, 0), Served("demo/two", "2.1", 3, 0))
 
+        await stage.publish("demo/two")
+
+        async def busy() -> bool:
+            found = await announced()
+            return found is not None and [each.busy for each in found.served] == [0, 1]
+
+        await eventually(busy, what="it is announced that one is busy")
+        release()
         assert worker.stop() == 0
         assert await announced() is None
 
@@ -463,7 +489,9 @@ async def test_without_the_cache_flows_run_all_the_same(
     release()
     worker = start_worker(patient("demo/alone"), TURNOUT_REDIS_URL="redis://127.0.0.1:1/0")
 
-    assert (await stage.outcome(await stage.publish("demo/alone"))).state == outcome.SUCCEEDED
+    for key in (None, "a" * 64, "a" * 64):  # of twins, nobody knows of the other: both run
+        sent = await stage.publish("demo/alone", idempotency=key)
+        assert (await stage.outcome(sent)).state == outcome.SUCCEEDED
     await worker.wait_log("worker is not announced")
     assert worker.stop() == 0
 

@@ -1,6 +1,7 @@
-"""Supervises two children: `supervisor.py PATIENCE GRACE`."""
+"""Supervises two children: `supervisor.py PATIENCE GRACE`; SIGUSR1: one, SIGUSR2: two again."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from turnout.shared.settings import Settings
 async def supervise(_: Settings, stop: asyncio.Event) -> None:
     patience, grace = map(float, sys.argv[1:])
     command = [sys.executable, str(Path(__file__).with_name("child.py"))]
-    await Processes(command, [[], []], patience=patience, grace=grace).run(stop)
+    processes = Processes(command, [[], []], patience=patience, grace=grace)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, processes.scale, 1)
+    loop.add_signal_handler(signal.SIGUSR2, processes.scale, 2)
+    await processes.run(stop)
 
 
 service.run(Settings, supervise)
