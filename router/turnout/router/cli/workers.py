@@ -22,7 +22,11 @@ class _RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_RunByDefault, help="Workers: they execute flows.")
+_HELP = """Workers: they execute flows.
+
+`turnout worker MODULE...` runs one; `turnout worker run --help` tells its options."""
+
+app = typer.Typer(cls=_RunByDefault, help=_HELP)
 
 
 @app.command()
