@@ -15,9 +15,11 @@ from tests.workers.making import new_envelope
 from turnout.router import topology
 from turnout.router.registry import Flow, Snapshot
 from turnout.router.settings import RouterSettings
-from turnout.shared import names, ordering
+from turnout.shared import names, ordering, outcome
 from turnout.shared.announcement import Announcement
+from turnout.shared.envelope import Envelope
 from turnout.shared.notices import FlowRecord, Pause
+from turnout.shared.outcome import Outcome
 from turnout.shared.settings import load
 
 Effects = Callable[[], list[str]]
@@ -52,10 +54,12 @@ async def declare(stage: Stage) -> None:
     await stage.declare(topology.of(Snapshot(1, (ORDERED,), (), ()), load(RouterSettings)))
 
 
-async def send(stage: Stage, key: str, number: int, **more: object) -> None:
+async def send(stage: Stage, key: str, number: int, **more: object) -> Envelope:
     body = json.dumps({"key": key, "number": number, **more}).encode()
     queue = names.partition("turnout.flow.demo.ordered", ordering.partition(body, "key", 4))
-    await stage.publish_to(queue, new_envelope("demo/ordered", body=body).encode())
+    envelope = new_envelope("demo/ordered", body=body)
+    await stage.publish_to(queue, envelope.encode())
+    return envelope
 
 
 def assert_in_order(effects: list[str], keys: Iterable[str], numbers: int) -> None:
@@ -104,6 +108,31 @@ async def test_a_failed_attempt_holds_up_its_key_and_no_partition_but_its_own(
     release()
     await eventually(lambda: f"end {stuck} 1" in effects(), what="the key goes on")
     assert effects().index(f"end {stuck} 0") < effects().index(f"begin {stuck} 1")
+
+
+async def test_an_attempt_in_place_is_told_to_have_started_when_it_has(
+    stage: Stage, start_worker: StartWorker, release: Callable[[], None]
+) -> None:
+    await declare(stage)
+    start_worker("""
+@flow("demo/ordered", ordered_by="key", partitions=4, retries=1)
+async def ordered(event: Event) -> None:
+    if event.attempt == 1:
+        raise ValueError("not yet")
+    while not released():
+        await asyncio.sleep(0.01)
+""")
+    sent = await send(stage, "1", 0)
+
+    def told() -> Outcome | None:
+        return next((one for one in stage.reports_of(sent) if one.state == outcome.STARTED), None)
+
+    second = await eventually(told, what="it is told that an attempt has started")
+    failed = await stage.outcome(sent)
+    assert (failed.state, failed.attempt, failed.delay) == (outcome.RETRYING, 1, 1)
+    assert second.attempt == 2
+    assert second.started_at - failed.ended_at > 0.9e9
+    release()
 
 
 async def test_a_killed_worker_and_one_that_stops_leave_the_order_to_the_next(

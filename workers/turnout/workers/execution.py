@@ -162,6 +162,7 @@ class Execution:
         logger.warning("attempt failed", **_told(report), error=end.error, next_in=delay)
         self._worker.reports.mention([outcome.pack(report)])
         run.envelope = envelope._replace(attempt=envelope.attempt + 1)
+        run.started_at, run.is_told = 0, False  # this one has not
         return delay
 
     async def settle(self, run: Run, end: End) -> None:

@@ -35,9 +35,9 @@ class Run:
         envelope: once it is decoded.
         task: that processes it.
         taken_at: when the delivery came, in nanoseconds since the Unix epoch.
-        started_at: when the flow was called; 0: it was not.
+        started_at: when the flow was called for this attempt; 0: it was not.
         is_suspect: earlier workers may have died of it.
-        is_told: an outcome "started" was published.
+        is_told: an outcome "started" was published for this attempt.
         is_overdue: it was cancelled, because the broker would take its delivery back.
         packed: the outcome, when it has ended.
     """
