@@ -12,7 +12,8 @@ from tests.support.process import Command
 from tests.support.system import PATIENCE, Key, System, Trigger
 from tests.support.waiting import eventually
 
-from turnout.shared import names
+from turnout.shared import ids, names
+from turnout.shared.announcement import Announcement, Served
 
 #: Seconds within which a pause holds everywhere, and as many for a busy machine.
 _WITHIN = 2.0
@@ -173,3 +174,23 @@ async def test_a_limit_over_all_workers_holds(system: System, key: Key) -> None:
     for each in sent:
         (system.effects / f"{each}.release").touch()
     assert sorted(started()) == sorted(sent)
+
+
+async def test_what_cannot_be_a_flow_keeps_no_other_from_being_registered(
+    system: System,
+) -> None:
+    announced = [
+        Served("no-group", "", 1, 0),
+        Served("shop/newer", "", 1, 0, "customer.id", 1000),
+        Served("shop/announced", "", 1, 0),
+    ]
+    flows = tuple(each.address for each in announced)
+    worker = Announcement(
+        ids.new(ids.WORKER), "here", 1, time.time(), flows, 1, 0, tuple(announced)
+    )
+    async with Redis.from_url(system.redis_url) as client:
+        await worker.write(client)
+        await system.registered("shop/announced")
+        await worker.withdraw(client)
+    listed = await system.admin("GET", "groups/shop/flows", status=200)
+    assert "newer" not in {each["slug"] for each in listed["items"]}

@@ -7,7 +7,7 @@ cache ──announcements──▶ registry                 (flows that running 
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from redis.asyncio import Redis
 
@@ -23,7 +23,7 @@ from turnout.router.stale import Stale
 from turnout.router.topology import Binding, Missing, Topology
 from turnout.shared import cache, log, names
 from turnout.shared.amqp import Link
-from turnout.shared.announcement import Announcement
+from turnout.shared.announcement import Announcement, Served
 from turnout.shared.backoff import Backoff
 from turnout.shared.errors import BrokerError, InvalidName
 
@@ -192,13 +192,12 @@ class Control:
                     served.address: served
                     for each in await Announcement.read_all(self._client)
                     for served in each.served
+                    if served.address not in known
                 }
-                if announced.keys() <= known:
+                if not announced:
                     continue
-                added = await self._registry.register_flows(announced)
+                added = await self._registry.register_flows(_legal(announced, known))
                 known |= announced.keys()
-            except InvalidName as error:
-                logger.warning("a worker announces what is no flow", reason=str(error))
             except _TEMPORARY as error:
                 logger.warning("workers cannot be read", reason=str(error))
             else:
@@ -318,6 +317,23 @@ class Control:
             self._host += 1
             self._link = await Link.connect(urls[self._host % len(urls)], name="turnout-router")
         return self._link
+
+
+def _legal(announced: Mapping[str, Served], known: set[str]) -> dict[str, Served]:
+    """Return those flows that can be registered; the others are told once, and known from then on.
+
+    Workers of another version may have some: they are no reason to leave out the rest.
+    """
+    legal = {}
+    for address, served in announced.items():
+        try:
+            served.check()
+        except InvalidName as error:
+            logger.warning("a worker announces what is no flow", reason=str(error))
+            known.add(address)
+        else:
+            legal[address] = served
+    return legal
 
 
 async def check_eviction_when_possible(client: Redis) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self, cast
 import msgpack
 from redis.asyncio import Redis
 
-from turnout.shared import names
+from turnout.shared import names, ordering
 
 #: Seconds between two announcements of a live worker, and how long one is believed.
 INTERVAL = 5
@@ -33,6 +33,15 @@ class Served(NamedTuple):
     partitions: int | None = None
     limit: int | None = None
     """How many runs all workers together may have in progress; None: any number."""
+
+    def check(self) -> None:
+        """Make sure that there can be such a flow.
+
+        Raises:
+            InvalidName: its address, or its order, is not legal.
+        """
+        names.flow_address(self.address)
+        ordering.count(self.ordered_by, self.partitions)
 
 
 class Announcement(NamedTuple):
