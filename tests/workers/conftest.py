@@ -235,9 +235,15 @@ def start_worker(tmp_path: Path, amqp_url: str, redis_url: str) -> Iterator[Star
                 directory=tmp_path,
                 name=name,
             )
+            stack.callback(_show, command)
             return stack.enter_context(command)
 
         yield start
+
+
+def _show(command: Command) -> None:
+    """Print the log of a worker, which pytest shows where the test has failed."""
+    print(f"\n{command.log}")
 
 
 #: What the flows of these tests need: `effect` leaves a line that the test sees, and `released`
