@@ -245,7 +245,8 @@ def edit(merge: str | None, body: str | None) -> Document | None:
 def _follow(api: AdminApi, replay: Document, watch: bool, json: bool) -> None:
     """Show a replay, from now to its end if somebody stays."""
     if watch and replay["state"] not in _ENDED:
-        from rich.progress import (  # noqa: PLC0415 - so that help is instant
+        from rich.console import Console  # noqa: PLC0415 - so that help is instant
+        from rich.progress import (  # noqa: PLC0415 - the same
             BarColumn,
             MofNCompleteColumn,
             Progress,
@@ -259,7 +260,7 @@ def _follow(api: AdminApi, replay: Document, watch: bool, json: bool) -> None:
             TaskProgressColumn(),
             TextColumn("{task.description}"),
         )
-        with Progress(*columns, disable=json) as bar:
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=json) as bar:
             task = bar.add_task("", total=None)
             while replay["state"] not in _ENDED:
                 bar.update(
