@@ -208,7 +208,8 @@ class Replays:
                 note="the router ended while it was planned",
                 ended_at=store.now(),
             )
-            await self._store.forget(replay.id)
+        for replay_id in await self._store.unforgotten():
+            await self._store.forget(replay_id)
         for replay in await self._store.in_state(store.RUNNING, store.PAUSED):
             self._tasks.put_nowait(self._run(replay.id))
         async with asyncio.TaskGroup() as group:

@@ -92,6 +92,16 @@ class Store:
         async with self._database.reading() as connection:
             return [Replay(**row) for row in (await connection.execute(query)).mappings()]
 
+    async def unforgotten(self) -> Sequence[str]:
+        """Return the ids of those that have ended, and of which `forget` has left something."""
+        table, items = models.Replay, ReplayItem
+        has_items = sa.exists().where(items.replay_id == table.id)
+        query = sa.select(table.id).where(
+            table.state.not_in(UNENDED), sa.or_(table.edit != "", has_items)
+        )
+        async with self._database.reading() as connection:
+            return (await connection.scalars(query)).all()
+
     async def change(self, replay_id: str, when: Sequence[str], **values: Any) -> bool:
         """Change a replay that is in one of some states; tell whether it was."""
         async with self._database.writing() as connection:
