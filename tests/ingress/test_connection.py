@@ -28,7 +28,7 @@ async def end_after(turns: int) -> bytes | None:
         The answer, or None if the connection was not accepted and waits for another process.
     """
     listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(ok, keep_alive=60, max_header_bytes=8190)
+    server = Server(ok, lambda *_: None, keep_alive=60, max_header_bytes=8190)
     runner = web.ServerRunner(server)
     await runner.setup()
     with listening.dup() as kept, socket.create_connection(listening.getsockname()) as sender:

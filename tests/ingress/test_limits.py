@@ -51,6 +51,8 @@ async def test_a_key_has_only_so_many_calls_under_way_and_others_do_not_notice(
         (answer,) = (await eventually(refused, 1, "the first call is under way")).answers
         assert answer.told == (429, "too_many_in_flight")
         assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["ratelimit-policy"] == '"key";q=1;qu="concurrent-requests"'
+        assert answer.headers["ratelimit"] == '"key";r=0'
         assert [each.status for each in served.talk(call).answers] == [202]
         first.sendall(b"dy")
         assert Talk.read(_rest(first)).answers[0].status == 202

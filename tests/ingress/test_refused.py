@@ -152,7 +152,7 @@ async def test_whatever_the_path_is_the_entry_is_short_and_text(
     (entry,) = await entries(redis)
     assert entry["route"].isascii()
     assert len(entry["route"]) <= 6
-    assert entry["method"] == "BREWBR"
+    assert entry["method"] == "BREWBREWBREWBREW"
     assert (entry["key"], entry["prefix"], entry["trigger"]) == ("", "", "")
 
 

@@ -72,7 +72,11 @@ class Acceptor:
     async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer a call of a trigger."""
         call = Call(request)
-        outcome = await self._admit(call)
+        try:
+            outcome = await self._admit(call)
+        except Exception:
+            self._refused.note(responses.INTERNAL_ERROR, call.caller())
+            raise  # the connection answers it
         if isinstance(outcome, Refusal):
             self._refused.note(outcome, call.caller())
             return outcome.answer()
@@ -124,8 +128,8 @@ class Acceptor:
 
     async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
         """Go on with a call that may be made, unless there are too many like it."""
-        if not self._limits.enter(key):
-            return responses.TOO_MANY_IN_FLIGHT
+        if (refusal := self._limits.enter(key)) is not None:
+            return refusal
         try:
             if self._limits.are_paced(key, trigger):
                 refusal = await self._limits.check_rates(key, trigger)

@@ -13,8 +13,11 @@ from turnout.shared.records import KeyRecord, TriggerRecord
 
 PREFIX = "/t/"
 
-#: Characters of a routing key, and of a method, that others than its owner may see.
+#: Characters of a routing key that others than its owner may see.
 _SHOWN = 6
+
+#: No method is longer; what is no method may be anything.
+_METHOD = 16
 
 
 class Call:
@@ -46,7 +49,7 @@ class Call:
     def caller(self) -> Caller:
         """Say whose call it is, without anything that is secret."""
         return Caller(
-            method=self.request.method[:_SHOWN],
+            method=self.request.method[:_METHOD],
             remote=self.request.remote or "",
             # It may be anything: only a routing key is surely text.
             route=self.routing_key[:_SHOWN].encode("ascii", "replace").decode(),
@@ -82,3 +85,13 @@ class Call:
             body=body,
             idempotency=idempotency.digest(headers, trigger.group_id, trigger.trigger_id),
         )
+
+
+def stranger(request: web.BaseRequest) -> Caller:
+    """Say who sent what is no call of a trigger, without anything that is secret."""
+    presented = auth.presented_key(request.headers, request.rel_url.raw_query_string)
+    return Caller(
+        method=request.method[:_METHOD],
+        remote=request.remote or "",
+        prefix=presented.prefix if presented else "",
+    )

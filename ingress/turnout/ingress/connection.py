@@ -7,16 +7,19 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from turnout.ingress import responses
 from turnout.ingress.admission import Admission
 from turnout.ingress.answer import Answer
+from turnout.ingress.refused import Caller
+from turnout.ingress.responses import Refusal
 from turnout.shared import log
 
 logger = log.get(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+Note = Callable[[Refusal, Caller], None]
 
 #: Seconds in which a refused body is read on and thrown away, so that the sender sees the answer
 #: instead of a reset connection.
@@ -30,11 +33,28 @@ class Connection(RequestHandler):
         admission: what its last call was found to be.
     """
 
-    __slots__ = ("admission",)
+    __slots__ = ("_note", "admission")
 
-    def __init__(self, server: "Server", **options: Any) -> None:
+    def __init__(self, server: "Server", note: Note, **options: Any) -> None:
         super().__init__(server, **options)
+        self._note = note
         self.admission: Admission | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; called by the event loop.
+
+        Where a body goes on with what is none, aiohttp's parser forgets it, and who reads it would
+        wait for the rest until the read timeout.
+        """
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            body = None
+            if len(self._messages) > 1:
+                body = self._messages[-2][1]
+            elif self._current_request is not None:
+                body = self._current_request.content
+            if body is not None and not body.is_eof():
+                body.set_exception(web.RequestPayloadError("no chunk, and no end"))
 
     def handle_error(
         self,
@@ -46,11 +66,13 @@ class Connection(RequestHandler):
         """Answer what is no request, and what failed here; called by aiohttp."""
         if status >= 500:
             logger.error("a call failed", exc_info=exc)
-            refusal = responses.INTERNAL_ERROR
-        elif isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
-            refusal = responses.HEADER_TOO_LARGE
+            return responses.INTERNAL_ERROR.answer().for_server()
+        if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
+            refusal = responses.header_too_large(self.max_field_size, self.max_headers)
         else:
             refusal = responses.MALFORMED
+        # The kind of error alone: its text may have a piece of what came, and of the key in it.
+        self._note(refusal.because(type(exc).__name__), Caller("-", request.remote or ""))
         return refusal.answer().for_server()
 
 
@@ -59,12 +81,15 @@ class Server(web.Server):
 
     Args:
         handler: answers a request.
+        note: is told of what was no request, and of who sent it.
         keep_alive: seconds after which a connection without a request is closed; also the time
             that a request's head may take to arrive.
         max_header_bytes: of the URL, and of each header.
     """
 
-    def __init__(self, handler: Handler, *, keep_alive: float, max_header_bytes: int) -> None:
+    def __init__(
+        self, handler: Handler, note: Note, *, keep_alive: float, max_header_bytes: int
+    ) -> None:
         super().__init__(
             self._handle,
             access_log=None,
@@ -75,12 +100,13 @@ class Server(web.Server):
             max_field_size=max_header_bytes,
         )
         self._answer = handler
+        self._note = note
         self._draining = False
         self._empty = asyncio.Event()
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._note, loop=self._loop, **self._kwargs)
 
     async def drain(self, patience: float) -> None:
         """Ask senders to go, with their next answer, and wait until they have.

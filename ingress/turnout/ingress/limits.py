@@ -52,13 +52,14 @@ class Limits:
                 return responses.rate_limited("trigger", of_trigger, burst, wait)
         return None
 
-    def enter(self, key: KeyRecord) -> bool:
-        """Count a call of a key as under way, if it may have another one; see `leave`."""
+    def enter(self, key: KeyRecord) -> Refusal | None:
+        """Count a call of a key as under way, or refuse one too many; see `leave`."""
         under_way = self._in_flight[key.key_id]
-        if under_way >= (key.in_flight or self._settings.in_flight_per_key):
-            return False
+        limit = key.in_flight or self._settings.in_flight_per_key
+        if under_way >= limit:
+            return responses.too_many_in_flight(limit)
         self._in_flight[key.key_id] = under_way + 1
-        return True
+        return None
 
     def leave(self, key: KeyRecord) -> None:
         """Count a call of a key as ended."""

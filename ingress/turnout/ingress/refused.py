@@ -30,7 +30,7 @@ class Caller(NamedTuple):
 
     method: str
     remote: str
-    route: str
+    route: str = ""
     """The start of the routing key."""
     prefix: str = ""
     """`tk_<id>` of the key that was presented, if it was well-formed."""

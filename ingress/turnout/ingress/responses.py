@@ -54,12 +54,6 @@ class Refusal:
 MALFORMED = Refusal(
     HTTPStatus.BAD_REQUEST, "malformed_request", "This is not a request of HTTP/1.1.", closes=True
 )
-HEADER_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    "header_too_large",
-    "The URL or a header is too long, or there are too many headers.",
-    closes=True,
-)
 NO_PAGE = Refusal(
     HTTPStatus.NOT_FOUND, "not_found", "Triggers are called at /t/ and their routing key."
 )
@@ -89,12 +83,6 @@ BAD_BODY = Refusal(
     "incomplete_body",
     "The body did not arrive as it was announced.",
     closes=True,
-)
-TOO_MANY_IN_FLIGHT = Refusal(
-    HTTPStatus.TOO_MANY_REQUESTS,
-    "too_many_in_flight",
-    "This API key has too many calls under way at once. Wait for answers, then send it again.",
-    {"Retry-After": "1"},
 )
 OVERLOADED = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -133,6 +121,16 @@ INTERNAL_ERROR = Refusal(
     "Something failed here that should not. The event may have been queued or not.",
     closes=True,
 )
+
+
+def header_too_large(limit: int, most: int) -> Refusal:
+    """Refuse a URL or a header over `limit` bytes, or more headers than `most`."""
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "header_too_large",
+        f"The URL and each header may have at most {limit} bytes, and there may be {most} headers.",
+        closes=True,
+    )
 
 
 def method_not_allowed(methods: tuple[str, ...]) -> Refusal:
@@ -186,6 +184,21 @@ def rate_limited(whose: Literal["key", "trigger"], rate: float, burst: int, wait
             # https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
             "RateLimit-Policy": f'"{whose}";q={burst};w={max(1, round(burst / rate))}',
             "RateLimit": f'"{whose}";r=0;t={after}',
+        },
+    )
+
+
+def too_many_in_flight(limit: int) -> Refusal:
+    """Refuse a call of a key that has `limit` calls under way."""
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too_many_in_flight",
+        f"This API key may have {limit} calls under way at once. "
+        "Wait for answers, then send it again.",
+        {
+            "Retry-After": "1",
+            "RateLimit-Policy": f'"key";q={limit};qu="concurrent-requests"',
+            "RateLimit": '"key";r=0',
         },
     )
 

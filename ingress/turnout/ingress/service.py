@@ -11,7 +11,7 @@ from turnout.ingress import address, responses
 from turnout.ingress.accept import Acceptor
 from turnout.ingress.answer import Answer
 from turnout.ingress.body import Bodies
-from turnout.ingress.call import PREFIX
+from turnout.ingress.call import PREFIX, stranger
 from turnout.ingress.connection import Server
 from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
@@ -100,10 +100,14 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
             return responses.health({})
         if path == "/readyz":
             return responses.health(await _problems(lookup, publisher))
+        refused.note(responses.NO_PAGE, stranger(request))
         return responses.NO_PAGE.answer()
 
     server = Server(
-        answer, keep_alive=settings.keep_alive, max_header_bytes=settings.max_header_bytes
+        answer,
+        refused.note,
+        keep_alive=settings.keep_alive,
+        max_header_bytes=settings.max_header_bytes,
     )
     runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
     await runner.setup()
