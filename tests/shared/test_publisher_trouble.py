@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from tests.support.brokers import Broker, memory_alarm, quoted
@@ -11,6 +12,7 @@ from tests.support.proxy import Proxy
 from tests.support.topology import declare_route, ready_messages
 from tests.support.waiting import PATIENCE, eventually
 
+from turnout.shared.amqp import Link
 from turnout.shared.publisher import (
     ACCEPTED,
     BLOCKED,
@@ -88,6 +90,20 @@ async def test_a_reset_connection_ends_all_that_is_under_way_at_once(
         await assert_goes_on(publisher)
     # Unknown means what it says: here they are in their queue.
     assert await ready_messages(url, "reset") > 0
+
+
+async def test_a_broker_whose_heartbeat_is_lost_ends_all_that_is_under_way_before_its_deadline(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Link, "connect", partial(Link.connect, heartbeat=1))
+    async with publishing(proxy.url, deadline=600.0) as publisher:
+        proxy.freeze()
+        futures = [publish(publisher) for _ in range(100)]
+        async with asyncio.timeout(PATIENCE):
+            confirms = Counter(await asyncio.gather(*futures))
+        proxy.thaw()
+        assert confirms == {LOST: 100}
+        await assert_goes_on(publisher)
 
 
 async def test_a_connection_that_the_broker_closes_is_made_again(
