@@ -118,6 +118,7 @@ class Served:
         route: the routing key of a trigger that takes POST.
         open_route: that of one that takes any method, and the key in the query.
         paced_route: that of one that takes two calls, and then one in ten seconds.
+        hasty_route: that of one that waits a fifth of a second for a body.
         accepted: ids of the events that were answered 202, with a body.
     """
 
@@ -125,7 +126,8 @@ class Served:
         self, directory: Path, amqp_url: str, redis_url: str, settings: Mapping[str, str]
     ) -> None:
         self.key, self.narrow_key = keys.new_key(), keys.new_key()
-        self.route, self.open_route, self.paced_route = (keys.new_routing_key() for _ in range(3))
+        self.route, self.open_route = keys.new_routing_key(), keys.new_routing_key()
+        self.paced_route, self.hasty_route = keys.new_routing_key(), keys.new_routing_key()
         (self.port,) = ports.free_ports(1)
         self.amqp_url = amqp_url
         self.accepted: set[str] = set()
@@ -239,7 +241,12 @@ class Served:
                             Binding(names.ARCHIVE, names.ARCHIVE),
                             *(
                                 Binding(names.TRIGGERS, QUEUE, route)
-                                for route in (self.route, self.open_route, self.paced_route)
+                                for route in (
+                                    self.route,
+                                    self.open_route,
+                                    self.paced_route,
+                                    self.hasty_route,
+                                )
                             ),
                         ]
                     ),
@@ -257,6 +264,8 @@ class Served:
             cache.set(names.auth_key(self.key.digest), key.encode())
             cache.set(names.auth_key(self.narrow_key.digest), narrow_key.encode())
             cache.set(names.auth_trigger(self.paced_route), paced_trigger.encode())
+            hasty_trigger = trigger._replace(trigger_id="trg_4", read_timeout=0.2)
+            cache.set(names.auth_trigger(self.hasty_route), hasty_trigger.encode())
             cache.set(names.auth_trigger(self.route), trigger.encode())
             cache.set(names.auth_trigger(self.open_route), open_trigger.encode())
             cache.set(names.AUTH_EPOCH, 1)

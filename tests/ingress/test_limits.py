@@ -15,7 +15,7 @@ def served(
     tmp_path_factory: pytest.TempPathFactory, amqp_url: str, redis_url: str
 ) -> Iterator[Served]:
     """An ingress that has little patience."""
-    settings = {"TURNOUT_READ_TIMEOUT": "1", "TURNOUT_KEEP_ALIVE": "2"}
+    settings = {"TURNOUT_READ_TIMEOUT": "2", "TURNOUT_KEEP_ALIVE": "2"}
     served = Served(tmp_path_factory.mktemp("ingress"), amqp_url, redis_url, settings)
     with served.running():
         yield served
@@ -63,6 +63,17 @@ def test_a_body_that_is_too_slow_is_refused_and_the_connection_closed(served: Se
     half = served.call(body=b"body").removesuffix(b"dy")
     (answer,) = served.talk(half).answers
     assert answer.told == (408, "body_timeout")
+
+
+def test_a_trigger_may_have_less_patience_than_ingress(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port)) as patient:
+        patient.sendall(served.call(CLOSE, body=b"body").removesuffix(b"dy"))
+        half = served.call(body=b"body").removesuffix(b"dy")
+        hasty = half.replace(served.route.encode(), served.hasty_route.encode())
+        (answer,) = served.talk(hasty).answers
+        assert answer.told == (408, "body_timeout")
+        patient.sendall(b"dy")
+        assert Talk.read(_rest(patient)).answers[0].status == 202
 
 
 def test_a_head_that_is_too_slow_ends_the_connection(served: Served) -> None:

@@ -200,18 +200,18 @@ async def test_tables_fit_a_terminal_and_cut_no_id(
 async def test_limits_are_set_on_creation(turnout: Turnout, admin: Admin) -> None:
     await turnout(
         *("group", "create", "crm", "--rate", "5", "--burst", "50", "--in-flight", "9"),
-        *("--max-body", "64KiB"),
+        *("--max-body", "64KiB", "--read-timeout", "5"),
     )
     await turnout("flow", "create", "crm/update")
     key = await turnout("key", "create", "CRM", "--group", "crm", "--rate", "0.5", "--json")
     trigger = await turnout(
         *("trigger", "create", "crm/update", "--description", "?", "--json"),
-        *("--rate", "2", "--burst", "4", "--max-body", "1.5MB"),
+        *("--rate", "2", "--burst", "4", "--max-body", "1.5MB", "--read-timeout", "0.5"),
     )
-    of_group = Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=65536)
+    of_group = Limits(5.0, 50, in_flight=9, max_body_bytes=65536, read_timeout=5.0)
     assert (await admin.registry.group("crm")).limits == of_group
     assert (await admin.registry.key(key.json["id"])).limits == Limits(rate=0.5)
-    of_trigger = Limits(rate=2.0, burst=4, max_body_bytes=1_500_000)
+    of_trigger = Limits(2.0, 4, max_body_bytes=1_500_000, read_timeout=0.5)
     assert (await admin.registry.trigger(trigger.json["id"])).limits == of_trigger
 
 

@@ -43,7 +43,7 @@ async def _some(registry: Registry) -> Trigger:
 
 
 async def _limit(registry: Registry) -> None:
-    await registry.limit_group("crm", {"rate": 5.0, "max_body_bytes": 9})
+    await registry.limit_group("crm", {"rate": 5.0, "max_body_bytes": 9, "read_timeout": 9.0})
 
 
 async def _create(registry: Registry) -> None:

@@ -25,7 +25,9 @@ Document = dict[str, Any]
 async def full(admin: Admin) -> Admin:
     """An admin API over a registry in which everything is set that can be."""
     registry = admin.registry
-    await registry.create_group("crm", name="CRM", limits=Limits(rate=5.0, max_body_bytes=99))
+    await registry.create_group(
+        "crm", name="CRM", limits=Limits(5.0, max_body_bytes=99, read_timeout=9.0)
+    )
     await registry.create_group("shop")
     await registry.create_flow("crm", "update", name="Update")
     await registry.create_flow("crm", "bill", ordered_by="customer.id", partitions=2)

@@ -145,7 +145,7 @@ class Acceptor:
             return responses.body_too_large(limit)
         if (trouble := self._publisher.trouble) is not None:
             return responses.NOT_PUBLISHED.because(trouble.reason)
-        body = await self._bodies.read(call.request, limit)
+        body = await self._bodies.read(call.request, limit, self._limits.read_timeout(trigger))
         if isinstance(body, Refusal):
             return body
         try:

@@ -14,22 +14,21 @@ class Bodies:
     """Reads bodies. What it has read counts as held until it is released.
 
     Args:
-        timeout: seconds in which a body must have come.
         most_bytes: of all bodies that are held.
     """
 
-    def __init__(self, *, timeout: float, most_bytes: int) -> None:
-        self._timeout = timeout
+    def __init__(self, *, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._held = 0
 
-    async def read(self, request: web.BaseRequest, limit: int) -> bytes | Refusal:
+    async def read(self, request: web.BaseRequest, limit: int, seconds: float) -> bytes | Refusal:
         """Read a body as it was sent, compressed or not.
 
         Args:
             request: whose body it is.
             limit: bytes that it may have. It is not read on beyond them: a chunked body declares
                 no size.
+            seconds: in which it must have come.
         """
         content = request.content
         if content.is_eof() and content.exception() is None:
@@ -44,7 +43,7 @@ class Bodies:
             request.transport.write(_CONTINUE)
         parts: list[bytes] = []
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 refusal = await self._read_into(parts, request, limit)
         except (web.RequestPayloadError, ClientError, ConnectionError, asyncio.IncompleteReadError):
             refusal = responses.BAD_BODY

@@ -74,6 +74,10 @@ class Limits:
         """How many calls are under way."""
         return self._in_flight.total()
 
+    def read_timeout(self, trigger: TriggerRecord) -> float:
+        """Return the seconds in which a body for a trigger must have come."""
+        return trigger.read_timeout or self._settings.read_timeout
+
     def max_body_bytes(self, trigger: TriggerRecord) -> int:
         """Return the size of the largest body that a trigger takes."""
         own = trigger.max_body_bytes

@@ -78,7 +78,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     accept = Acceptor(
         lookup=lookup,
         limits=limits,
-        bodies=Bodies(timeout=settings.read_timeout, most_bytes=settings.max_buffered_bytes),
+        bodies=Bodies(most_bytes=settings.max_buffered_bytes),
         idempotency=Idempotency(
             batch,
             lease=2 * settings.publish_deadline + _LEASE_MARGIN,

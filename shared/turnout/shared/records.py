@@ -65,6 +65,8 @@ class TriggerRecord(NamedTuple):
     burst: int | None = None
     """Calls that it takes at once, above the rate."""
     max_body_bytes: int | None = None
+    read_timeout: float | None = None
+    """Seconds in which a body must have come."""
     content_types: tuple[str, ...] | None = None
     """The media types it accepts, "type/*" for all of a type; None: anything."""
     route: str | None = None

@@ -12,6 +12,7 @@ Rate = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 LARGEST_EVENT = 15 * 1024 * 1024
 Size = Annotated[int, Field(ge=0, le=LARGEST_EVENT)]
+Seconds = Annotated[float, Field(ge=0.1, le=600, allow_inf_nan=False)]
 
 
 class LimitsBody(Body):
@@ -32,7 +33,7 @@ class LimitsBody(Body):
 
 
 class GroupLimits(LimitsBody):
-    """Of each key (`rate`, `burst`, `in_flight`) and each trigger (`max_body_bytes`) of a group."""
+    """Of each key (`rate`, `burst`, `in_flight`) and each trigger (all others) of a group."""
 
     rate: Rate | None = None
     """Calls a second."""
@@ -41,6 +42,8 @@ class GroupLimits(LimitsBody):
     in_flight: Count | None = None
     """Calls under way in one process of ingress."""
     max_body_bytes: Size | None = None
+    read_timeout: Seconds | None = None
+    """In which a body must have come."""
 
 
 class KeyLimits(LimitsBody):
@@ -57,3 +60,4 @@ class TriggerLimits(LimitsBody):
     rate: Rate | None = None
     burst: Count | None = None
     max_body_bytes: Size | None = None
+    read_timeout: Seconds | None = None

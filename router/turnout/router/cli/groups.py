@@ -6,7 +6,7 @@ import typer
 
 from turnout.router.cli import client, limits, named
 from turnout.router.cli.arguments import examples
-from turnout.router.cli.limits import Burst, InFlight, MaxBody, Rate
+from turnout.router.cli.limits import Burst, InFlight, MaxBody, Rate, ReadTimeout
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -40,10 +40,13 @@ def create(
     burst: Burst = None,
     in_flight: InFlight = None,
     max_body: MaxBody = None,
+    read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
-    """Register a group; its limits hold for each of its keys, --max-body for each trigger."""
-    given = limits.read(rate=rate, burst=burst, in_flight=in_flight, max_body=max_body)
+    """Register a group; its limits hold for each of its keys; those of bodies, for each trigger."""
+    given = limits.read(
+        rate=rate, burst=burst, in_flight=in_flight, max_body=max_body, read_timeout=read_timeout
+    )
     group = client.find().create("groups", body={"slug": slug, "name": name, "limits": given})
     show_json(group) if json else _show(group)
 
@@ -82,10 +85,13 @@ def limit(
     burst: Burst = None,
     in_flight: InFlight = None,
     max_body: MaxBody = None,
+    read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
-    """Change limits of each key of a group, or the size of a body of each of its triggers."""
-    body = limits.change(rate=rate, burst=burst, in_flight=in_flight, max_body=max_body)
+    """Change limits of each key of a group, or those of the bodies of each of its triggers."""
+    body = limits.change(
+        rate=rate, burst=burst, in_flight=in_flight, max_body=max_body, read_timeout=read_timeout
+    )
     group = client.find().patch("groups", slug, body=body)
     show_json(group) if json else _show(group)
 

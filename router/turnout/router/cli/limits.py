@@ -18,8 +18,12 @@ _LABELS = {
     "burst": "burst",
     "in_flight": "in flight",
     "max_body_bytes": "largest body",
+    "read_timeout": "read timeout",
 }
-_SUFFIXES = {"rate": " calls/s", "max_body_bytes": " bytes"}
+_SUFFIXES = {"rate": " calls/s", "max_body_bytes": " bytes", "read_timeout": " s"}
+
+#: Of a group, those that hold for each of its triggers; the others hold for each of its keys.
+_OF_TRIGGERS = {"max_body_bytes", "read_timeout"}
 
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([a-z]*)")
 
@@ -39,6 +43,9 @@ InFlight = Annotated[
 MaxBody = Annotated[
     str | None, _option("--max-body", "SIZE", "The largest body, for example 512kB or 1MiB.")
 ]
+ReadTimeout = Annotated[
+    str | None, _option("--read-timeout", "SECONDS", "In which a body must have come.")
+]
 
 
 def read(
@@ -47,6 +54,7 @@ def read(
     burst: str | None = None,
     in_flight: str | None = None,
     max_body: str | None = None,
+    read_timeout: str | None = None,
     running: str | None = None,
 ) -> dict[str, float | None]:
     """Return the limits that were given, as the API takes them; "none" takes one away.
@@ -59,6 +67,7 @@ def read(
         ("burst", "--burst", burst, int, "a whole number"),
         ("in_flight", "--in-flight", in_flight, int, "a whole number"),
         ("max_body_bytes", "--max-body", max_body, _bytes, "a size like 512kB or 1MiB"),
+        ("read_timeout", "--read-timeout", read_timeout, float, "a number"),
         ("max_running", "--running", running, int, "a whole number"),
     ]
     limits: dict[str, float | None] = {}
@@ -96,10 +105,10 @@ def fields(noun: Document) -> dict[str, str]:
 
 
 def group_fields(group: Document) -> dict[str, str]:
-    """Show the limits of a group: those of each of its keys, the size of each of its triggers."""
+    """Show the limits of a group: those of each of its keys, and those of each of its triggers."""
     shown = {}
     for field, text in _texts(group["limits"]).items():
-        whose = "trigger" if field == "max_body_bytes" else "key"
+        whose = "trigger" if field in _OF_TRIGGERS else "key"
         is_set = group["limits"][field] is not None
         shown[_LABELS[field]] = f"{text} for each {whose}" if is_set else text
     return shown

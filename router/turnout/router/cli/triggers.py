@@ -8,7 +8,7 @@ import typer
 from turnout.router.cli import arguments, client, limits, named, overlaps
 from turnout.router.cli.arguments import Overlap, Reason, examples, flow_address
 from turnout.router.cli.keys import KEEP, LOST
-from turnout.router.cli.limits import Burst, MaxBody, Rate
+from turnout.router.cli.limits import Burst, MaxBody, Rate, ReadTimeout
 from turnout.router.cli.named import OfFlow, Trigger
 from turnout.router.cli.output import (
     Document,
@@ -93,6 +93,7 @@ def create(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
     """Make an HTTP trigger of a flow, with a new routing key.
@@ -113,7 +114,9 @@ def create(
             "content_types": content_type or None,
             "wait": wait,
             "key_in_query": key_in_query,
-            "limits": limits.read(rate=rate, burst=burst, max_body=max_body),
+            "limits": limits.read(
+                rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout
+            ),
         },
     )
     if json:
@@ -178,10 +181,11 @@ def limit(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
     """Change an HTTP trigger's own limits; "none" takes one away."""
-    body = limits.change(rate=rate, burst=burst, max_body=max_body)
+    body = limits.change(rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout)
     trigger = client.find().patch("triggers", trigger_id, body=body)
     show_json(trigger) if json else _show(trigger)
 
@@ -204,6 +208,7 @@ def update(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
     """Change what an HTTP trigger is for and what it accepts; --key any, --content-type any."""
@@ -220,7 +225,7 @@ def update(
         body["key_in_query"] = key_in_query
     if wait is not None:
         body["wait"] = wait
-    if given := limits.read(rate=rate, burst=burst, max_body=max_body):
+    if given := limits.read(rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout):
         body["limits"] = given
     if not body:
         raise typer.BadParameter("say what to change, for example --description or --method")

@@ -25,6 +25,7 @@ _GROUPS = select(
     models.Group.burst,
     models.Group.in_flight,
     models.Group.max_body_bytes,
+    models.Group.read_timeout,
 )
 
 
@@ -83,6 +84,7 @@ class Groups(Store):
                 burst=limits.burst,
                 in_flight=limits.in_flight,
                 max_body_bytes=limits.max_body_bytes,
+                read_timeout=limits.read_timeout,
             )
             await change.record("group.create", before=None, after=group)
         return group
@@ -163,9 +165,10 @@ def _group(
     burst: int | None,
     in_flight: int | None,
     max_body_bytes: int | None,
+    read_timeout: float | None,
     **columns: Any,
 ) -> Group:
-    return Group(**columns, limits=Limits(rate, burst, in_flight, max_body_bytes))
+    return Group(**columns, limits=Limits(rate, burst, in_flight, max_body_bytes, read_timeout))
 
 
 def legal_slug(slug: str) -> str:

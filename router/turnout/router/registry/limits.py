@@ -1,8 +1,8 @@
 """Limits: what a group, an API key or a trigger sets otherwise than ingress does.
 
-A key falls back on its group for rate, burst and calls in flight, a trigger for the size of a body;
-what is set nowhere is as ingress is set. A burst belongs to the rate beside it: a rate without one
-lets the calls of one second come at once, whatever burst is set above.
+A key falls back on its group for rate, burst and calls in flight, a trigger for the size of a body
+and the time that it may take; what is set nowhere is as ingress is set. A burst belongs to the rate
+beside it: a rate without one lets the calls of one second come at once, whatever is set above.
 """
 
 from collections.abc import Mapping
@@ -28,6 +28,8 @@ class Limits:
     """Calls under way in one process."""
     max_body_bytes: int | None = None
     """Size of the largest body."""
+    read_timeout: float | None = None
+    """Seconds in which a body must have come."""
 
     def over(self, above: "Limits") -> "Limits":
         """Fill what is not set here with what is set above; rate and burst as a pair."""
@@ -39,6 +41,7 @@ class Limits:
             max_body_bytes=(
                 above.max_body_bytes if self.max_body_bytes is None else self.max_body_bytes
             ),
+            read_timeout=above.read_timeout if self.read_timeout is None else self.read_timeout,
         )
 
     def check(self) -> None:

@@ -220,8 +220,9 @@ class _Planner:
         )
         before = self._known(wanted)
         if before is None:
-            limits = self._group(wanted.group).limits
-            after = replace(after, group_limits=Limits(max_body_bytes=limits.max_body_bytes))
+            above = self._group(wanted.group).limits
+            inherited = Limits(max_body_bytes=above.max_body_bytes, read_timeout=above.read_timeout)
+            after = replace(after, group_limits=inherited)
             if not wanted.routing_key:
                 after = replace(after, routing_key=keys.new_routing_key())
             return None, after

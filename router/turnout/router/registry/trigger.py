@@ -43,7 +43,9 @@ _TRIGGERS = (
         models.Trigger.rate,
         models.Trigger.burst,
         models.Trigger.max_body_bytes,
+        models.Trigger.read_timeout,
         models.Group.max_body_bytes.label("group_max_body_bytes"),
+        models.Group.read_timeout.label("group_read_timeout"),
         models.Flow.ordered_by,
         models.Flow.partitions,
     )
@@ -183,7 +185,9 @@ def _trigger(
     rate: float | None,
     burst: int | None,
     max_body_bytes: int | None,
+    read_timeout: float | None,
     group_max_body_bytes: int | None,
+    group_read_timeout: float | None,
     **columns: Any,
 ) -> Trigger:
     return Trigger(
@@ -191,6 +195,6 @@ def _trigger(
         methods=tuple(methods),
         content_types=None if content_types is None else tuple(content_types),
         keys=None if any_key else tuple(chosen[columns["id"]]),
-        limits=Limits(rate, burst, max_body_bytes=max_body_bytes),
-        group_limits=Limits(max_body_bytes=group_max_body_bytes),
+        limits=Limits(rate, burst, max_body_bytes=max_body_bytes, read_timeout=read_timeout),
+        group_limits=Limits(max_body_bytes=group_max_body_bytes, read_timeout=group_read_timeout),
     )
