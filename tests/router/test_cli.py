@@ -228,7 +228,7 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         told = {name: value.strip() for name, value in lines}
         return {
             name: told[name]
-            for name in ("rate", "burst", "in flight", "largest body")
+            for name in ("rate", "burst", "in flight", "largest body", "read timeout")
             if name in told
         }
 
@@ -238,6 +238,7 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         "burst": "50 for each key",
         "in flight": unset,
         "largest body": unset,
+        "read timeout": unset,
     }
     assert await shown("group", "limit", "crm", "--max-body", "1MiB") == {
         **await shown("group", "show", "crm"),
@@ -262,11 +263,14 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         "rate": "2 calls/s",
         "burst": "4",
         "largest body": "1048576 bytes (from group crm)",
+        "read timeout": unset,
     }
-    assert await shown("trigger", "limit", trigger.id, "--max-body", "0") == {
+    both = ("--max-body", "0", "--read-timeout", "2.5")
+    assert await shown("trigger", "limit", trigger.id, *both) == {
         "rate": "2 calls/s",
         "burst": "4",
         "largest body": "0 bytes",
+        "read timeout": "2.5 s",
     }
 
 
