@@ -279,6 +279,8 @@ async def test_a_blocked_broker_is_a_refusal_at_once_and_then_all_goes_on(
             first = await by_the_deadline([publish(publisher)])
             assert set(first) <= {LATE, ACCEPTED}
             await eventually(lambda: publisher.trouble is BLOCKED)
+            assert publisher.state == "blocked"
+            assert "memory" in str(publisher.alarm)
             for _ in range(100):
                 future = publish(publisher)
                 assert future.done()
