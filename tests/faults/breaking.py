@@ -22,6 +22,7 @@ BETWEEN = 150
 _BROKER_SILENCE = 12.0
 _CACHE_SILENCE = 5.0
 _LONG_SILENCE = 30.0
+_MINUTE = 60.0
 
 #: RabbitMQ gives up a client that was silent for two to three heartbeats of 10 seconds.
 _BEYOND_HEARTBEAT = 35.0
@@ -107,6 +108,13 @@ async def freeze_broker(stage: Stage, _: Sender) -> None:
 async def freeze_broker_for_long(stage: Stage, _: Sender) -> None:
     stage.broker.pause()
     await asyncio.sleep(_LONG_SILENCE)
+    stage.broker.resume()
+
+
+async def freeze_broker_for_a_minute(stage: Stage, _: Sender) -> None:
+    """Beyond all heartbeats: connections are given up, and new ones too, before they are made."""
+    stage.broker.pause()
+    await asyncio.sleep(_MINUTE)
     stage.broker.resume()
 
 

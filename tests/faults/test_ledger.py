@@ -16,6 +16,7 @@ from tests.faults.breaking import (
     alarm_broker,
     flush_cache,
     freeze_broker,
+    freeze_broker_for_a_minute,
     freeze_broker_for_long,
     freeze_cache,
     kill_all_workers,
@@ -69,6 +70,7 @@ async def test_nothing_accepted_is_lost(stage: Stage, fault: Fault, times: int) 
     [
         kill_broker,
         freeze_broker_for_long,
+        freeze_broker_for_a_minute,
         alarm_broker,
         kill_cache,
         flush_cache,
