@@ -115,6 +115,7 @@ class Served:
     Attributes:
         key: which is accepted.
         narrow_key: which may have one call under way.
+        paced_key: which may make two calls, and then one in ten seconds.
         route: the routing key of a trigger that takes POST.
         open_route: that of one that takes any method, and the key in the query.
         paced_route: that of one that takes two calls, and then one in ten seconds.
@@ -125,7 +126,7 @@ class Served:
     def __init__(
         self, directory: Path, amqp_url: str, redis_url: str, settings: Mapping[str, str]
     ) -> None:
-        self.key, self.narrow_key = keys.new_key(), keys.new_key()
+        self.key, self.narrow_key, self.paced_key = (keys.new_key() for _ in range(3))
         self.route, self.open_route = keys.new_routing_key(), keys.new_routing_key()
         self.paced_route, self.hasty_route = keys.new_routing_key(), keys.new_routing_key()
         (self.port,) = ports.free_ports(1)
@@ -263,6 +264,8 @@ class Served:
             narrow_key = KeyRecord("key_2", "grp_1", in_flight=1)
             cache.set(names.auth_key(self.key.digest), key.encode())
             cache.set(names.auth_key(self.narrow_key.digest), narrow_key.encode())
+            paced_key = KeyRecord("key_3", "grp_1", rate=0.1, burst=2)
+            cache.set(names.auth_key(self.paced_key.digest), paced_key.encode())
             cache.set(names.auth_trigger(self.paced_route), paced_trigger.encode())
             hasty_trigger = trigger._replace(trigger_id="trg_4", read_timeout=0.2)
             cache.set(names.auth_trigger(self.hasty_route), hasty_trigger.encode())

@@ -21,19 +21,22 @@ def served(
         yield served
 
 
+@pytest.mark.parametrize("whose", ["key", "trigger"])
 def test_calls_beyond_a_rate_are_told_when_to_come_again_before_their_body_is_read(
-    served: Served,
+    served: Served, whose: str
 ) -> None:
-    call = served.call(CLOSE, body=b"body").replace(
-        served.route.encode(), served.paced_route.encode()
-    )
+    plain, paced = {
+        "key": (served.key.text, served.paced_key.text),
+        "trigger": (served.route, served.paced_route),
+    }[whose]
+    call = served.call(CLOSE, body=b"body").replace(plain.encode(), paced.encode())
     for _ in range(2):
         assert [each.status for each in served.talk(call).answers] == [202]
     (answer,) = served.talk(call.removesuffix(b"body")).answers
     assert answer.told == (429, "rate_limited")
     assert 1 <= int(answer.headers["retry-after"]) <= 10
-    assert answer.headers["ratelimit-policy"] == '"trigger";q=2;w=20'
-    assert answer.headers["ratelimit"] == f'"trigger";r=0;t={answer.headers["retry-after"]}'
+    assert answer.headers["ratelimit-policy"] == f'"{whose}";q=2;w=20'
+    assert answer.headers["ratelimit"] == f'"{whose}";r=0;t={answer.headers["retry-after"]}'
 
 
 async def test_a_key_has_only_so_many_calls_under_way_and_others_do_not_notice(
