@@ -174,7 +174,7 @@ async def main(seconds: float, times: int) -> int:
         os.environ[VARIABLE] = str(directory / "tally")
         async with nodes.running(directory) as found:
             about = (
-                f"{times} rounds of {seconds:g} s each, {load.CONNECTIONS} connections, "
+                f"{rounds.length(times, seconds)}, {load.CONNECTIONS} connections, "
                 f"{len(load.BODY)} bytes of JSON, one process of each. {machine.describe()}; "
                 f"{await found.versions()}, {machine.wrk_version()}."
             )

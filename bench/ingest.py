@@ -130,7 +130,7 @@ async def main(names: Sequence[str], seconds: float, times: int, connections: in
         directory = Path(name)
         async with nodes.running(directory) as found:
             about = (
-                f"{times} rounds of {seconds:g} s each, {connections} connections, "
+                f"{rounds.length(times, seconds)}, {connections} connections, "
                 f"{len(load.BODY)} bytes of JSON. {machine.describe()}; "
                 f"{await found.versions()}, {machine.wrk_version()}, {versions()}."
             )

@@ -68,6 +68,11 @@ def rows(
     return [(each.contender.title, *(failed if each.failures else cells(each))) for each in results]
 
 
+def length(times: int, seconds: float) -> str:
+    """Say how long it was measured."""
+    return f"{times} {'round' if times == 1 else 'rounds'} of {seconds:g} s each"
+
+
 def console() -> Console:
     """Make one that is wide enough."""
     return Console(width=max(Console().width, _WIDTH))

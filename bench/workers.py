@@ -259,7 +259,7 @@ async def main(names: Sequence[str], messages: int, seconds: float, times: int) 
         waiting = await _waiting()
         async with nodes.running(directory) as found:
             about = (
-                f"{times} rounds of {seconds:g} s each, {messages:,} messages queued, each with "
+                f"{rounds.length(times, seconds)}, {messages:,} messages queued, each with "
                 f"{len(load.BODY)} bytes of JSON; {MANY:,} runs at once; waiting for 5 ms takes an "
                 f"event loop {waiting * 1e6:.1f} µs. {machine.describe()}; "
                 f"{await found.versions()}, {versions()}."
