@@ -268,7 +268,8 @@ class Replays:
         try:
             await plan.write(self._database, self._archive, replay_id, wanted)
             if starter is not None:
-                await self._begin(replay_id, starter)
+                with contextlib.suppress(WrongState):  # an operator was faster, whatever they did
+                    await self._begin(replay_id, starter)
         except WrongState:  # an operator has aborted it meanwhile
             await self._store.forget(replay_id)
         except LeaseLost:
