@@ -25,6 +25,9 @@ from turnout.shared.records import KeyRecord, TriggerRecord
 
 QUEUE = names.flow_queue("shop", "seen")
 
+#: Size of the headers of a call that one of the triggers takes.
+HEADER_BYTES = 1024
+
 #: Seconds in which a connection must have come to its end.
 PATIENCE = 10.0
 
@@ -120,6 +123,7 @@ class Served:
         open_route: that of one that takes any method, and the key in the query.
         paced_route: that of one that takes two calls, and then one in ten seconds.
         hasty_route: that of one that waits a fifth of a second for a body.
+        terse_route: that of one that takes HEADER_BYTES of headers.
         accepted: ids of the events that were answered 202, with a body.
     """
 
@@ -129,6 +133,7 @@ class Served:
         self.key, self.narrow_key, self.paced_key = (keys.new_key() for _ in range(3))
         self.route, self.open_route = keys.new_routing_key(), keys.new_routing_key()
         self.paced_route, self.hasty_route = keys.new_routing_key(), keys.new_routing_key()
+        self.terse_route = keys.new_routing_key()
         (self.port,) = ports.free_ports(1)
         self.amqp_url = amqp_url
         self.accepted: set[str] = set()
@@ -247,6 +252,7 @@ class Served:
                                     self.open_route,
                                     self.paced_route,
                                     self.hasty_route,
+                                    self.terse_route,
                                 )
                             ),
                         ]
@@ -269,6 +275,8 @@ class Served:
             cache.set(names.auth_trigger(self.paced_route), paced_trigger.encode())
             hasty_trigger = trigger._replace(trigger_id="trg_4", read_timeout=0.2)
             cache.set(names.auth_trigger(self.hasty_route), hasty_trigger.encode())
+            terse_trigger = trigger._replace(trigger_id="trg_5", max_header_bytes=HEADER_BYTES)
+            cache.set(names.auth_trigger(self.terse_route), terse_trigger.encode())
             cache.set(names.auth_trigger(self.route), trigger.encode())
             cache.set(names.auth_trigger(self.open_route), open_trigger.encode())
             cache.set(names.AUTH_EPOCH, 1)

@@ -4,8 +4,10 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.ingress.serving import Served, Talk
+from tests.ingress.serving import HEADER_BYTES, Served, Talk
 from tests.support.waiting import eventually
+
+from turnout.shared import keys
 
 CLOSE = b"Connection: close"
 
@@ -77,6 +79,32 @@ def test_a_trigger_may_have_less_patience_than_ingress(served: Served) -> None:
         assert answer.told == (408, "body_timeout")
         patient.sendall(b"dy")
         assert Talk.read(_rest(patient)).answers[0].status == 202
+
+
+def test_a_trigger_may_take_less_of_headers_than_ingress(served: Served) -> None:
+    def call(size: int, *more: bytes) -> bytes:
+        """Make a call whose headers have this size, one of them twice."""
+        pads = (b"X-Pad: ", b"X-Pad: ")
+        plain = served.call(*pads, *more, tail=b"/a/tail?that=does&not=count")
+        headers = [each.split(b": ") for each in plain.split(b"\r\n")[1:-2]]
+        pad = b"x" * (size - sum(len(name) + len(value) for name, value in headers))
+        return plain.replace(pads[0], pads[0] + pad, 1)
+
+    def terse(call: bytes) -> bytes:
+        return call.replace(served.route.encode(), served.terse_route.encode())
+
+    fits, large = call(HEADER_BYTES), call(HEADER_BYTES + 1)
+    last = call(HEADER_BYTES + 1, CLOSE)
+    talk = served.talk(terse(fits) + terse(large) + terse(fits) + last)
+    assert [each.status for each in talk.answers] == [202, 431, 202, 202]
+    assert talk.answers[1].told == (431, "header_too_large")
+    assert f"{HEADER_BYTES} bytes" in talk.answers[1].json["detail"]
+
+    (answer,) = served.talk(terse(last.replace(b"Length: 0", b"Length: 4"))).answers
+    assert answer.told == (431, "header_too_large")  # before the body
+    unknown = last.replace(served.key.text.encode(), keys.new_key().text.encode())
+    (answer,) = served.talk(terse(unknown)).answers
+    assert answer.told == (401, "invalid_api_key")  # after the key
 
 
 def test_a_head_that_is_too_slow_ends_the_connection(served: Served) -> None:

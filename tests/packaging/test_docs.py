@@ -46,6 +46,7 @@ def test_every_refusal_is_documented_with_its_status() -> None:
         responses.unsupported_media_type(("text/*",)),
         responses.body_too_large(1),
         responses.header_too_large(1, 1),
+        responses.headers_too_large(1),
         responses.too_many_in_flight(1),
         responses.rate_limited("key", 1, 1, 1),
     ]

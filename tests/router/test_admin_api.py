@@ -45,6 +45,8 @@ async def test_a_user_goes_from_a_group_to_a_live_url(admin: Admin) -> None:
     trigger = await admin.call(
         "POST", "flows/crm/update/triggers", {"description": "Deal updated"}, status=201
     )
+    fields = ("rate", "burst", "max_body_bytes", "max_header_bytes", "read_timeout")
+    unlimited = dict.fromkeys(fields)
     assert trigger == {
         "id": trigger["id"],
         "group": "crm",
@@ -64,13 +66,8 @@ async def test_a_user_goes_from_a_group_to_a_live_url(admin: Admin) -> None:
         "keys": None,
         "live": True,
         "created_at": trigger["created_at"],
-        "limits": {"rate": None, "burst": None, "max_body_bytes": None, "read_timeout": None},
-        "effective_limits": {
-            "rate": None,
-            "burst": None,
-            "max_body_bytes": None,
-            "read_timeout": None,
-        },
+        "limits": unlimited,
+        "effective_limits": unlimited,
         "last_used_at": None,
         "calls_today": 0,
     }
@@ -422,8 +419,8 @@ async def test_a_database_that_cannot_be_read_is_503(tmp_path: Path, redis: Redi
 
 
 async def test_limits_fall_back_on_those_of_the_group(admin: Admin) -> None:
-    of_bodies = {"max_body_bytes": 0, "read_timeout": 2.5}
-    of_group = {"rate": 5, "burst": 50, "in_flight": 9, **of_bodies}
+    of_triggers = {"max_body_bytes": 0, "max_header_bytes": 4096, "read_timeout": 2.5}
+    of_group = {"rate": 5, "burst": 50, "in_flight": 9, **of_triggers}
     group = await admin.call("POST", "groups", {"slug": "crm", "limits": of_group}, status=201)
     assert group["limits"] == of_group
     await admin.call("POST", "groups/crm/flows", {"slug": "update"}, status=201)
@@ -438,8 +435,8 @@ async def test_limits_fall_back_on_those_of_the_group(admin: Admin) -> None:
         {"description": "?", "limits": {"rate": 2, "burst": 4}},
         status=201,
     )
-    assert trigger["limits"] == {"rate": 2, "burst": 4, **dict.fromkeys(of_bodies)}
-    assert trigger["effective_limits"] == {"rate": 2, "burst": 4, **of_bodies}
+    assert trigger["limits"] == {"rate": 2, "burst": 4, **dict.fromkeys(of_triggers)}
+    assert trigger["effective_limits"] == {"rate": 2, "burst": 4, **of_triggers}
     assert await admin.call("GET", "groups/crm", status=200) == group
     assert await admin.call("GET", f"triggers/{trigger['id']}", status=200) == trigger
     shown = await admin.call("GET", f"keys/{key['id']}", status=200)
@@ -450,10 +447,12 @@ async def test_a_change_of_limits_is_answered_with_what_it_led_to(crm: Admin) ->
     key = await crm.call("POST", "groups/crm/keys", {"name": "CRM"}, status=201)
     trigger = await crm.call("POST", "flows/crm/update/triggers", {"description": "?"}, status=201)
     limits = {"rate": 2, "burst": 4}
+    smallest = {"max_body_bytes": 0, "max_header_bytes": 1024, "read_timeout": 0.1}
+    largest = {"max_body_bytes": 15 * 1024**2, "max_header_bytes": 65536, "read_timeout": 600}
     for path, other in (
-        ("groups/crm", {"in_flight": 9, "max_body_bytes": 99, "read_timeout": 0.1}),
+        ("groups/crm", {"in_flight": 9, **smallest}),
         (f"keys/{key['id']}", {"in_flight": 3}),
-        (f"triggers/{trigger['id']}", {"max_body_bytes": 15 * 1024**2, "read_timeout": 600}),
+        (f"triggers/{trigger['id']}", largest),
     ):
         before = crm.broker.settlements
         changed = await crm.call("PATCH", path, {"limits": {**limits, **other}}, status=200)
@@ -482,6 +481,8 @@ async def test_a_change_of_limits_is_answered_with_what_it_led_to(crm: Admin) ->
         ("group", {"in_flight": 0}, "limits.in_flight"),
         ("group", {"max_body_bytes": -1}, "limits.max_body_bytes"),
         ("group", {"max_body_bytes": 15 * 1024 * 1024 + 1}, "limits.max_body_bytes"),
+        ("group", {"max_header_bytes": 1023}, "limits.max_header_bytes"),
+        ("group", {"max_header_bytes": 65537}, "limits.max_header_bytes"),
         ("group", {"read_timeout": 0}, "limits.read_timeout"),
         ("group", {"read_timeout": 601}, "limits.read_timeout"),
         ("group", {"speed": 5}, "limits.speed"),
@@ -489,6 +490,7 @@ async def test_a_change_of_limits_is_answered_with_what_it_led_to(crm: Admin) ->
         ("group", 5, "limits"),
         ("key", {"burst": 5}, "limits.burst"),
         ("key", {"max_body_bytes": 5}, "limits.max_body_bytes"),
+        ("key", {"max_header_bytes": 4096}, "limits.max_header_bytes"),
         ("key", {"read_timeout": 5}, "limits.read_timeout"),
         ("trigger", {"burst": 5}, "limits.burst"),
         ("trigger", {"in_flight": 5}, "limits.in_flight"),

@@ -200,18 +200,19 @@ async def test_tables_fit_a_terminal_and_cut_no_id(
 async def test_limits_are_set_on_creation(turnout: Turnout, admin: Admin) -> None:
     await turnout(
         *("group", "create", "crm", "--rate", "5", "--burst", "50", "--in-flight", "9"),
-        *("--max-body", "64KiB", "--read-timeout", "5"),
+        *("--max-body", "64KiB", "--max-header-bytes", "4KiB", "--read-timeout", "5"),
     )
     await turnout("flow", "create", "crm/update")
     key = await turnout("key", "create", "CRM", "--group", "crm", "--rate", "0.5", "--json")
     trigger = await turnout(
         *("trigger", "create", "crm/update", "--description", "?", "--json"),
-        *("--rate", "2", "--burst", "4", "--max-body", "1.5MB", "--read-timeout", "0.5"),
+        *("--rate", "2", "--burst", "4", "--max-body", "1.5MB"),
+        *("--max-header-bytes", "2048", "--read-timeout", "0.5"),
     )
-    of_group = Limits(5.0, 50, in_flight=9, max_body_bytes=65536, read_timeout=5.0)
+    of_group = Limits(5.0, 50, 9, max_body_bytes=65536, max_header_bytes=4096, read_timeout=5.0)
     assert (await admin.registry.group("crm")).limits == of_group
     assert (await admin.registry.key(key.json["id"])).limits == Limits(rate=0.5)
-    of_trigger = Limits(2.0, 4, max_body_bytes=1_500_000, read_timeout=0.5)
+    of_trigger = Limits(2.0, 4, max_body_bytes=1_500_000, max_header_bytes=2048, read_timeout=0.5)
     assert (await admin.registry.trigger(trigger.json["id"])).limits == of_trigger
 
 
@@ -228,7 +229,10 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         told = {name: value.strip() for name, value in lines}
         return {
             name: told[name]
-            for name in ("rate", "burst", "in flight", "largest body", "read timeout")
+            for name in (
+                *("rate", "burst", "in flight"),
+                *("largest body", "largest headers", "read timeout"),
+            )
             if name in told
         }
 
@@ -238,11 +242,14 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         "burst": "50 for each key",
         "in flight": unset,
         "largest body": unset,
+        "largest headers": unset,
         "read timeout": unset,
     }
-    assert await shown("group", "limit", "crm", "--max-body", "1MiB") == {
+    both = ("--max-body", "1MiB", "--max-header-bytes", "4KiB")
+    assert await shown("group", "limit", "crm", *both) == {
         **await shown("group", "show", "crm"),
         "largest body": "1048576 bytes for each trigger",
+        "largest headers": "4096 bytes for each trigger",
     }
     assert await shown("key", "show", key.id) == {
         "rate": "5 calls/s (from group crm)",
@@ -263,13 +270,15 @@ async def test_limits_are_changed_and_taken_away_and_shown_with_where_they_come_
         "rate": "2 calls/s",
         "burst": "4",
         "largest body": "1048576 bytes (from group crm)",
+        "largest headers": "4096 bytes (from group crm)",
         "read timeout": unset,
     }
-    both = ("--max-body", "0", "--read-timeout", "2.5")
-    assert await shown("trigger", "limit", trigger.id, *both) == {
+    own = ("--max-body", "0", "--max-header-bytes", "8KiB", "--read-timeout", "2.5")
+    assert await shown("trigger", "limit", trigger.id, *own) == {
         "rate": "2 calls/s",
         "burst": "4",
         "largest body": "0 bytes",
+        "largest headers": "8192 bytes",
         "read timeout": "2.5 s",
     }
 

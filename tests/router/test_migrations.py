@@ -182,9 +182,8 @@ async def test_going_back_to_the_first_schema_loses_the_limits_alone(database_ur
     async with open_database(database_url) as database:
         await database.migrate()
         registry = Registry(database)
-        await registry.limit_group(
-            "crm", {"in_flight": 9, "max_body_bytes": 9, "read_timeout": 9.0}
-        )
+        of_triggers = {"max_body_bytes": 9, "max_header_bytes": 9999, "read_timeout": 9.0}
+        await registry.limit_group("crm", {"in_flight": 9, **of_triggers})
         await registry.change_trigger("trg_1", {"limits": {"rate": 9.0}})
     await _migrate(database_url, command.downgrade, "0001")
     async with open_database(database_url) as database:

@@ -29,13 +29,13 @@ async def _trigger(redis: Redis, routing_key: str) -> TriggerRecord:
 async def test_records_hold_the_limits_that_hold(registry: Registry, redis: Redis) -> None:
     await registry.create_group(
         "crm",
-        limits=Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=99, read_timeout=5.0),
+        limits=Limits(5.0, 50, 9, max_body_bytes=99, max_header_bytes=9999, read_timeout=5.0),
     )
     await registry.create_flow("crm", "update")
     plain, _ = await registry.create_key("crm", "Plain")
     slow, _ = await registry.create_key("crm", "Slow", limits=Limits(rate=0.5))
     anyone = await registry.create_trigger("crm", "update", description="group's size")
-    limits = Limits(rate=2.0, burst=4, max_body_bytes=0, read_timeout=0.5)
+    limits = Limits(2.0, 4, max_body_bytes=0, max_header_bytes=1024, read_timeout=0.5)
     own = await registry.create_trigger("crm", "update", description="own", limits=limits)
     await registry.mark_live([anyone.id, own.id])
     await Projection(redis).write(await registry.snapshot())
@@ -46,9 +46,10 @@ async def test_records_hold_the_limits_that_hold(registry: Registry, redis: Redi
         (0.5, None, 9),
     ]
     triggers = [await _trigger(redis, each.routing_key) for each in (anyone, own)]
+    assert [(each.rate, each.burst) for each in triggers] == [(None, None), (2.0, 4)]
     assert [
-        (each.rate, each.burst, each.max_body_bytes, each.read_timeout) for each in triggers
-    ] == [(None, None, 99, 5.0), (2.0, 4, 0, 0.5)]
+        (each.max_body_bytes, each.max_header_bytes, each.read_timeout) for each in triggers
+    ] == [(99, 9999, 5.0), (0, 1024, 0.5)]
 
 
 async def test_a_group_without_limits_leaves_them_to_ingress(

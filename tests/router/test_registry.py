@@ -1,6 +1,7 @@
 """The registry, on SQLite and on PostgreSQL."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -265,7 +266,7 @@ async def test_an_api_key_is_no_admin_token(registry: Registry) -> None:
 
 
 async def test_limits_are_read_back_as_they_were_created(registry: Registry) -> None:
-    of_group = Limits(rate=0.5, burst=3, in_flight=4, max_body_bytes=0, read_timeout=5.0)
+    of_group = Limits(0.5, 3, 4, max_body_bytes=0, max_header_bytes=9999, read_timeout=5.0)
     await registry.create_group("crm", limits=of_group)
     await registry.create_flow("crm", "update")
     key, _ = await registry.create_key("crm", "CRM", limits=Limits(in_flight=7))
@@ -276,7 +277,7 @@ async def test_limits_are_read_back_as_they_were_created(registry: Registry) -> 
     assert await registry.key(key.id) == key
     assert await registry.trigger(trigger.id) == trigger
     assert key.effective_limits == Limits(rate=0.5, burst=3, in_flight=7)
-    assert trigger.effective_limits == Limits(2.0, 9, max_body_bytes=0, read_timeout=5.0)
+    assert trigger.effective_limits == replace(of_group, rate=2.0, burst=9, in_flight=None)
 
 
 @pytest.mark.parametrize(
@@ -290,11 +291,12 @@ async def test_limits_are_read_back_as_they_were_created(registry: Registry) -> 
         (Limits(rate=1, burst=2), Limits(), Limits(rate=1, burst=2)),
         (Limits(in_flight=1), Limits(rate=5, in_flight=9), Limits(rate=5, in_flight=1)),
         (Limits(max_body_bytes=0), Limits(max_body_bytes=9), Limits(max_body_bytes=0)),
+        (Limits(max_header_bytes=2), Limits(max_header_bytes=9), Limits(max_header_bytes=2)),
         (Limits(read_timeout=2), Limits(read_timeout=9), Limits(read_timeout=2)),
         (
             Limits(max_body_bytes=0),
-            Limits(read_timeout=9),
-            Limits(max_body_bytes=0, read_timeout=9),
+            Limits(max_header_bytes=5, read_timeout=9),
+            Limits(max_body_bytes=0, max_header_bytes=5, read_timeout=9),
         ),
         (Limits(), Limits(in_flight=9, max_body_bytes=9), Limits(in_flight=9, max_body_bytes=9)),
     ],
@@ -306,13 +308,14 @@ def test_a_limit_falls_back_on_what_is_above_and_a_burst_goes_with_its_rate(
 
 
 async def test_a_key_has_no_size_and_a_trigger_no_rate_from_its_group(registry: Registry) -> None:
-    everything = Limits(rate=5.0, burst=50, in_flight=9, max_body_bytes=99, read_timeout=5.0)
+    of_triggers = Limits(max_body_bytes=99, max_header_bytes=9999, read_timeout=5.0)
+    everything = replace(of_triggers, rate=5.0, burst=50, in_flight=9)
     await registry.create_group("crm", limits=everything)
     await registry.create_flow("crm", "update")
     key, _ = await registry.create_key("crm", "CRM")
     trigger = await registry.create_trigger("crm", "update", description="?")
     assert key.effective_limits == Limits(rate=5.0, burst=50, in_flight=9)
-    assert trigger.effective_limits == Limits(max_body_bytes=99, read_timeout=5.0)
+    assert trigger.effective_limits == of_triggers
 
 
 async def test_what_is_not_named_in_a_change_stays(crm: Registry) -> None:

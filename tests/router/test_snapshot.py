@@ -43,7 +43,8 @@ async def _some(registry: Registry) -> Trigger:
 
 
 async def _limit(registry: Registry) -> None:
-    await registry.limit_group("crm", {"rate": 5.0, "max_body_bytes": 9, "read_timeout": 9.0})
+    of_triggers = {"max_body_bytes": 9, "max_header_bytes": 9999, "read_timeout": 9.0}
+    await registry.limit_group("crm", {"rate": 5.0, **of_triggers})
 
 
 async def _create(registry: Registry) -> None:

@@ -26,7 +26,9 @@ async def full(admin: Admin) -> Admin:
     """An admin API over a registry in which everything is set that can be."""
     registry = admin.registry
     await registry.create_group(
-        "crm", name="CRM", limits=Limits(5.0, max_body_bytes=99, read_timeout=9.0)
+        "crm",
+        name="CRM",
+        limits=Limits(5.0, max_body_bytes=99, max_header_bytes=9999, read_timeout=9.0),
     )
     await registry.create_group("shop")
     await registry.create_flow("crm", "update", name="Update")
@@ -46,7 +48,7 @@ async def full(admin: Admin) -> Admin:
         content_types=["text/*"],
         wait=True,
         key_in_query=True,
-        limits=Limits(rate=2.0, burst=4),
+        limits=Limits(rate=2.0, burst=4, max_header_bytes=1024),
         new_key=NewApiKey("HubSpot", limits=Limits(in_flight=3)),
     )
     await registry.rotate_trigger(made, keys.new_routing_key(), timedelta(hours=1))

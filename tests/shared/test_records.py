@@ -26,7 +26,7 @@ def test_what_an_older_router_did_not_write_is_as_ingress_is_set() -> None:
     old = {**ids, "group": "crm", "flow": "leads"}
     trigger = TriggerRecord.decode(msgpack.packb(old))
     assert (trigger.rate, trigger.burst, trigger.max_body_bytes) == (None, None, None)
-    assert trigger.read_timeout is None
+    assert (trigger.max_header_bytes, trigger.read_timeout) == (None, None)
     assert (trigger.methods, trigger.enabled, trigger.key_ids) == (("POST",), True, None)
 
 

@@ -14,7 +14,7 @@ from turnout.ingress.call import Call
 from turnout.ingress.connection import Connection
 from turnout.ingress.counts import Counts
 from turnout.ingress.idempotency import Idempotency
-from turnout.ingress.limits import Limits
+from turnout.ingress.limits import Limits, header_bytes
 from turnout.ingress.lookup import Lookup
 from turnout.ingress.outbox import Outbox
 from turnout.ingress.overlap import Overlaps
@@ -127,7 +127,7 @@ class Acceptor:
         return presented, key, call.trigger
 
     async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
-        """Go on with a call that may be made, unless there are too many like it."""
+        """Go on with an allowed call, unless it is one too many or has too large headers."""
         if (refusal := self._limits.enter(key)) is not None:
             return refusal
         try:
@@ -135,6 +135,9 @@ class Acceptor:
                 refusal = await self._limits.check_rates(key, trigger)
                 if refusal is not None:
                     return refusal
+            most = trigger.max_header_bytes
+            if most is not None and header_bytes(call.request.raw_headers) > most:
+                return responses.headers_too_large(most)
             return await self._take(call, key, trigger)
         finally:
             self._limits.leave(key)

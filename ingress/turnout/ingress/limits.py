@@ -6,6 +6,7 @@ of this ingress' settings.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 from turnout.ingress import responses
 from turnout.ingress.rate import Rates
@@ -82,6 +83,11 @@ class Limits:
         """Return the size of the largest body that a trigger takes."""
         own = trigger.max_body_bytes
         return self._settings.max_body_bytes if own is None else own
+
+
+def header_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the size of the names and values of all headers together."""
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _burst(burst: int | None, rate: float) -> int:

@@ -133,6 +133,15 @@ def header_too_large(limit: int, most: int) -> Refusal:
     )
 
 
+def headers_too_large(limit: int) -> Refusal:
+    """Refuse a call whose headers together have over `limit` bytes."""
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "header_too_large",
+        f"All headers together may have at most {limit} bytes.",
+    )
+
+
 def method_not_allowed(methods: tuple[str, ...]) -> Refusal:
     """Refuse a method that the trigger does not take."""
     allowed = ", ".join(methods)

@@ -110,6 +110,7 @@ def _of_trigger(trigger: Trigger) -> dict[str, bytes]:
         rate=limits.rate,
         burst=limits.burst,
         max_body_bytes=limits.max_body_bytes,
+        max_header_bytes=limits.max_header_bytes,
         read_timeout=limits.read_timeout,
         content_types=trigger.content_types,
         wait=trigger.wait,

@@ -88,6 +88,7 @@ class Group(Base):
     burst: Mapped[int | None]
     in_flight: Mapped[int | None]
     max_body_bytes: Mapped[int | None]
+    max_header_bytes: Mapped[int | None]
     read_timeout: Mapped[float | None]
 
 
@@ -197,6 +198,7 @@ class Trigger(Base):
     rate: Mapped[float | None]
     burst: Mapped[int | None]
     max_body_bytes: Mapped[int | None]
+    max_header_bytes: Mapped[int | None]
     read_timeout: Mapped[float | None]
 
 

@@ -19,7 +19,7 @@ _CHUNK = 1000
 HINTS = {
     "not_found": "the URL is not one of a trigger: compare it with `turnout trigger show`",
     "malformed_request": "this is no HTTP that can be read: look at the sender or a proxy between",
-    "header_too_large": "the headers, or the URL, are larger than ingress takes",
+    "header_too_large": "the headers, or the URL, are larger than ingress or the trigger takes",
     "invalid_api_key": "no key, two different ones, or one mistyped, unknown, expired or revoked",
     "authentication_unavailable": "keys could not be checked: are Redis and the router up?",
     "trigger_not_found": "no trigger of the key's group has this URL",

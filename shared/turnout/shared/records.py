@@ -65,6 +65,8 @@ class TriggerRecord(NamedTuple):
     burst: int | None = None
     """Calls that it takes at once, above the rate."""
     max_body_bytes: int | None = None
+    max_header_bytes: int | None = None
+    """Of the names and values of all headers of a call together."""
     read_timeout: float | None = None
     """Seconds in which a body must have come."""
     content_types: tuple[str, ...] | None = None

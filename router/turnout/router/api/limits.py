@@ -12,6 +12,8 @@ Rate = Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 LARGEST_EVENT = 15 * 1024 * 1024
 Size = Annotated[int, Field(ge=0, le=LARGEST_EVENT)]
+# As far as the setting of ingress goes, which bounds each header alone and is not known here.
+HeaderSize = Annotated[int, Field(ge=1024, le=65536)]
 Seconds = Annotated[float, Field(ge=0.1, le=600, allow_inf_nan=False)]
 
 
@@ -42,6 +44,9 @@ class GroupLimits(LimitsBody):
     in_flight: Count | None = None
     """Calls under way in one process of ingress."""
     max_body_bytes: Size | None = None
+    max_header_bytes: HeaderSize | None = None
+    """Of the names and values of all headers of a call together. Whatever it is, ingress takes no
+    URL and no single header that is longer than its own setting."""
     read_timeout: Seconds | None = None
     """In which a body must have come."""
 
@@ -60,4 +65,5 @@ class TriggerLimits(LimitsBody):
     rate: Rate | None = None
     burst: Count | None = None
     max_body_bytes: Size | None = None
+    max_header_bytes: HeaderSize | None = None
     read_timeout: Seconds | None = None

@@ -6,7 +6,7 @@ import typer
 
 from turnout.router.cli import client, limits, named
 from turnout.router.cli.arguments import examples
-from turnout.router.cli.limits import Burst, InFlight, MaxBody, Rate, ReadTimeout
+from turnout.router.cli.limits import Burst, InFlight, MaxBody, MaxHeaders, Rate, ReadTimeout
 from turnout.router.cli.output import (
     Document,
     Json,
@@ -40,12 +40,18 @@ def create(
     burst: Burst = None,
     in_flight: InFlight = None,
     max_body: MaxBody = None,
+    max_headers: MaxHeaders = None,
     read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
-    """Register a group; its limits hold for each of its keys; those of bodies, for each trigger."""
+    """Register a group; its limits hold for each key, those of header and body for each trigger."""
     given = limits.read(
-        rate=rate, burst=burst, in_flight=in_flight, max_body=max_body, read_timeout=read_timeout
+        rate=rate,
+        burst=burst,
+        in_flight=in_flight,
+        max_body=max_body,
+        max_headers=max_headers,
+        read_timeout=read_timeout,
     )
     group = client.find().create("groups", body={"slug": slug, "name": name, "limits": given})
     show_json(group) if json else _show(group)
@@ -85,12 +91,18 @@ def limit(
     burst: Burst = None,
     in_flight: InFlight = None,
     max_body: MaxBody = None,
+    max_headers: MaxHeaders = None,
     read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
-    """Change limits of each key of a group, or those of the bodies of each of its triggers."""
+    """Change limits of each key of a group, or those of header and body of each of its triggers."""
     body = limits.change(
-        rate=rate, burst=burst, in_flight=in_flight, max_body=max_body, read_timeout=read_timeout
+        rate=rate,
+        burst=burst,
+        in_flight=in_flight,
+        max_body=max_body,
+        max_headers=max_headers,
+        read_timeout=read_timeout,
     )
     group = client.find().patch("groups", slug, body=body)
     show_json(group) if json else _show(group)

@@ -18,12 +18,18 @@ _LABELS = {
     "burst": "burst",
     "in_flight": "in flight",
     "max_body_bytes": "largest body",
+    "max_header_bytes": "largest headers",
     "read_timeout": "read timeout",
 }
-_SUFFIXES = {"rate": " calls/s", "max_body_bytes": " bytes", "read_timeout": " s"}
+_SUFFIXES = {
+    "rate": " calls/s",
+    "max_body_bytes": " bytes",
+    "max_header_bytes": " bytes",
+    "read_timeout": " s",
+}
 
 #: Of a group, those that hold for each of its triggers; the others hold for each of its keys.
-_OF_TRIGGERS = {"max_body_bytes", "read_timeout"}
+_OF_TRIGGERS = {"max_body_bytes", "max_header_bytes", "read_timeout"}
 
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([a-z]*)")
 
@@ -43,6 +49,14 @@ InFlight = Annotated[
 MaxBody = Annotated[
     str | None, _option("--max-body", "SIZE", "The largest body, for example 512kB or 1MiB.")
 ]
+MaxHeaders = Annotated[
+    str | None,
+    _option(
+        "--max-header-bytes",
+        "SIZE",
+        "All headers of a call together, 1KiB to 64KiB; none may be longer than ingress takes.",
+    ),
+]
 ReadTimeout = Annotated[
     str | None, _option("--read-timeout", "SECONDS", "In which a body must have come.")
 ]
@@ -54,6 +68,7 @@ def read(
     burst: str | None = None,
     in_flight: str | None = None,
     max_body: str | None = None,
+    max_headers: str | None = None,
     read_timeout: str | None = None,
     running: str | None = None,
 ) -> dict[str, float | None]:
@@ -67,6 +82,7 @@ def read(
         ("burst", "--burst", burst, int, "a whole number"),
         ("in_flight", "--in-flight", in_flight, int, "a whole number"),
         ("max_body_bytes", "--max-body", max_body, _bytes, "a size like 512kB or 1MiB"),
+        ("max_header_bytes", "--max-header-bytes", max_headers, _bytes, "a size like 4096 or 4KiB"),
         ("read_timeout", "--read-timeout", read_timeout, float, "a number"),
         ("max_running", "--running", running, int, "a whole number"),
     ]

@@ -8,7 +8,7 @@ import typer
 from turnout.router.cli import arguments, client, limits, named, overlaps
 from turnout.router.cli.arguments import Overlap, Reason, examples, flow_address
 from turnout.router.cli.keys import KEEP, LOST
-from turnout.router.cli.limits import Burst, MaxBody, Rate, ReadTimeout
+from turnout.router.cli.limits import Burst, MaxBody, MaxHeaders, Rate, ReadTimeout
 from turnout.router.cli.named import OfFlow, Trigger
 from turnout.router.cli.output import (
     Document,
@@ -93,6 +93,7 @@ def create(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    max_headers: MaxHeaders = None,
     read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
@@ -115,7 +116,11 @@ def create(
             "wait": wait,
             "key_in_query": key_in_query,
             "limits": limits.read(
-                rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout
+                rate=rate,
+                burst=burst,
+                max_body=max_body,
+                max_headers=max_headers,
+                read_timeout=read_timeout,
             ),
         },
     )
@@ -181,11 +186,18 @@ def limit(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    max_headers: MaxHeaders = None,
     read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
     """Change an HTTP trigger's own limits; "none" takes one away."""
-    body = limits.change(rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout)
+    body = limits.change(
+        rate=rate,
+        burst=burst,
+        max_body=max_body,
+        max_headers=max_headers,
+        read_timeout=read_timeout,
+    )
     trigger = client.find().patch("triggers", trigger_id, body=body)
     show_json(trigger) if json else _show(trigger)
 
@@ -208,6 +220,7 @@ def update(
     rate: Rate = None,
     burst: Burst = None,
     max_body: MaxBody = None,
+    max_headers: MaxHeaders = None,
     read_timeout: ReadTimeout = None,
     json: Json = False,
 ) -> None:
@@ -225,7 +238,13 @@ def update(
         body["key_in_query"] = key_in_query
     if wait is not None:
         body["wait"] = wait
-    if given := limits.read(rate=rate, burst=burst, max_body=max_body, read_timeout=read_timeout):
+    if given := limits.read(
+        rate=rate,
+        burst=burst,
+        max_body=max_body,
+        max_headers=max_headers,
+        read_timeout=read_timeout,
+    ):
         body["limits"] = given
     if not body:
         raise typer.BadParameter("say what to change, for example --description or --method")

@@ -25,6 +25,7 @@ _GROUPS = select(
     models.Group.burst,
     models.Group.in_flight,
     models.Group.max_body_bytes,
+    models.Group.max_header_bytes,
     models.Group.read_timeout,
 )
 
@@ -38,7 +39,7 @@ class Group:
     name: str
     created_at: datetime
     limits: Limits
-    """Of each of its keys (rate, burst, in flight) and triggers (size of a body)."""
+    """Of each of its keys (rate, burst, in flight) and triggers (all others)."""
 
     @property
     def label(self) -> str:
@@ -84,6 +85,7 @@ class Groups(Store):
                 burst=limits.burst,
                 in_flight=limits.in_flight,
                 max_body_bytes=limits.max_body_bytes,
+                max_header_bytes=limits.max_header_bytes,
                 read_timeout=limits.read_timeout,
             )
             await change.record("group.create", before=None, after=group)
@@ -165,10 +167,12 @@ def _group(
     burst: int | None,
     in_flight: int | None,
     max_body_bytes: int | None,
+    max_header_bytes: int | None,
     read_timeout: float | None,
     **columns: Any,
 ) -> Group:
-    return Group(**columns, limits=Limits(rate, burst, in_flight, max_body_bytes, read_timeout))
+    limits = Limits(rate, burst, in_flight, max_body_bytes, max_header_bytes, read_timeout)
+    return Group(**columns, limits=limits)
 
 
 def legal_slug(slug: str) -> str:

@@ -1,8 +1,9 @@
 """Limits: what a group, an API key or a trigger sets otherwise than ingress does.
 
-A key falls back on its group for rate, burst and calls in flight, a trigger for the size of a body
-and the time that it may take; what is set nowhere is as ingress is set. A burst belongs to the rate
-beside it: a rate without one lets the calls of one second come at once, whatever is set above.
+A key falls back on its group for rate, burst and calls in flight, a trigger for the size of a body,
+the time that it may take and the size of the headers; what is set nowhere is as ingress is set. A
+burst belongs to the rate beside it: a rate without one lets the calls of one second come at once,
+whatever is set above.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ class Limits:
     """Calls under way in one process."""
     max_body_bytes: int | None = None
     """Size of the largest body."""
+    max_header_bytes: int | None = None
+    """Size of the names and values of all headers of a call together."""
     read_timeout: float | None = None
     """Seconds in which a body must have come."""
 
@@ -40,6 +43,9 @@ class Limits:
             in_flight=above.in_flight if self.in_flight is None else self.in_flight,
             max_body_bytes=(
                 above.max_body_bytes if self.max_body_bytes is None else self.max_body_bytes
+            ),
+            max_header_bytes=(
+                above.max_header_bytes if self.max_header_bytes is None else self.max_header_bytes
             ),
             read_timeout=above.read_timeout if self.read_timeout is None else self.read_timeout,
         )

@@ -26,7 +26,6 @@ from turnout.router.registry.flows import Flow
 from turnout.router.registry.groups import Group, legal_slug
 from turnout.router.registry.key import ApiKey, ScopedFlow
 from turnout.router.registry.keys import legal_name
-from turnout.router.registry.limits import Limits
 from turnout.router.registry.store import now
 from turnout.router.registry.trigger import ChosenKey, Trigger
 from turnout.router.registry.triggers import legal_content_types, legal_methods
@@ -221,7 +220,7 @@ class _Planner:
         before = self._known(wanted)
         if before is None:
             above = self._group(wanted.group).limits
-            inherited = Limits(max_body_bytes=above.max_body_bytes, read_timeout=above.read_timeout)
+            inherited = replace(above, rate=None, burst=None, in_flight=None)
             after = replace(after, group_limits=inherited)
             if not wanted.routing_key:
                 after = replace(after, routing_key=keys.new_routing_key())

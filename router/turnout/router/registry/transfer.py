@@ -130,7 +130,7 @@ def _row(item: Item) -> dict[str, Any]:
         case Flow():
             return _columns(item, models.Flow)
         case ApiKey():
-            del limits["max_body_bytes"], limits["read_timeout"]
+            del limits["max_body_bytes"], limits["max_header_bytes"], limits["read_timeout"]
             return {**_columns(item, models.ApiKey), **limits, "any_flow": item.flows is None}
         case Trigger():
             del limits["in_flight"]

@@ -103,6 +103,7 @@ class Triggers(Store):
                     rate=limits.rate,
                     burst=limits.burst,
                     max_body_bytes=limits.max_body_bytes,
+                    max_header_bytes=limits.max_header_bytes,
                     read_timeout=limits.read_timeout,
                 )
             )
