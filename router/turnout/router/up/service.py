@@ -143,17 +143,23 @@ class Program:
 
     async def _relay(self, pipe: IO[bytes]) -> None:
         reader = asyncio.StreamReader(limit=_LONGEST_LINE)
-        await asyncio.get_running_loop().connect_read_pipe(
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
-        while True:
-            try:
-                line = await reader.readline()
-            except ValueError:  # longer than anybody reads: the reader has dropped it
-                continue
-            if not line:
-                return
-            self._console.line(self.name, line.decode(errors="replace").rstrip())
+        try:
+            while line := await _line(reader):
+                self._console.line(self.name, line.decode(errors="replace").rstrip())
+        finally:
+            transport.close()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line that is not longer than anybody reads; nothing at the end."""
+    while True:
+        try:
+            return await reader.readline()
+        except ValueError:  # the reader has dropped it
+            continue
 
 
 async def ended(process: Process) -> None:
