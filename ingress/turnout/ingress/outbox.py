@@ -17,8 +17,8 @@ from turnout.shared import block, envelope, names
 from turnout.shared.block import Block
 from turnout.shared.publisher import Confirm, Probe, Publisher, Verdict
 
-#: Departures that may be under way: the broker works on one while the next is on its way.
-_MOST_UNDER_WAY = 2
+#: Departures that may be under way: the broker works on some while others are on their way.
+_MOST_UNDER_WAY = 4
 
 #: Seconds after which what waits leaves, whatever is under way.
 _LONGEST_WAIT = 0.02
