@@ -233,7 +233,9 @@ def test_every_code_of_ingress_has_a_hint_and_no_other() -> None:
     known += [
         responses.method_not_allowed(("POST",)),
         responses.body_too_large(1),
+        responses.header_too_large(1, 1),
         responses.rate_limited("key", 1.0, 1, 1.0),
+        responses.too_many_in_flight(1),
         responses.unsupported_media_type(("text/plain",)),
     ]
     assert {each.code for each in known} == HINTS.keys()

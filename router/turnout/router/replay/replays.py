@@ -65,6 +65,9 @@ class Replays:
         self._depth = depth
         self._store = Store(database)
         self._tasks = asyncio.Queue[Coroutine[Any, Any, None]]()
+        self._ours: set[str] = set()
+        """Are planned by this process; others in that state are of a router that has ended."""
+        self._running: set[str] = set()
         self._under_way: dict[str, _UnderWay] = {}
 
     async def plan(
@@ -107,6 +110,7 @@ class Replays:
             rate=rate,
             state=store.PLANNING,
         )
+        self._ours.add(replay.id)
         async with changing(self._database, actor) as change:
             await store.add(change.connection, replay)
             await change.record("replay.plan", before=None, after=replay)
@@ -199,22 +203,31 @@ class Replays:
 
     async def run(self) -> None:
         """Plan and run replays, for ever; those first that ran when the router last ended."""
-        self._tasks = asyncio.Queue()
+        try:
+            await self._take_over()
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    group.create_task(await self._tasks.get())
+        finally:
+            self._ours.clear()
+            while not self._tasks.empty():
+                self._tasks.get_nowait().close()
+
+    async def _take_over(self) -> None:
+        """End, clear away or go on with what a router has left that has ended."""
         for replay in await self._store.in_state(store.PLANNING):
-            await self._store.change(
-                replay.id,
-                [store.PLANNING],
-                state=store.ABORTED,
-                note="the router ended while it was planned",
-                ended_at=store.now(),
-            )
+            if replay.id not in self._ours:
+                await self._store.change(
+                    replay.id,
+                    [store.PLANNING],
+                    state=store.ABORTED,
+                    note="the router ended while it was planned",
+                    ended_at=store.now(),
+                )
         for replay_id in await self._store.unforgotten():
             await self._store.forget(replay_id)
         for replay in await self._store.in_state(store.RUNNING, store.PAUSED):
             self._tasks.put_nowait(self._run(replay.id))
-        async with asyncio.TaskGroup() as group:
-            while True:
-                group.create_task(await self._tasks.get())
 
     async def _begin(self, replay_id: str, actor: Actor, **values: Any) -> Replay:
         started = await self._change(
@@ -290,6 +303,9 @@ class Replays:
                 await self._store.forget(replay_id)
 
     async def _run(self, replay_id: str) -> None:
+        if replay_id in self._running:  # it was started while those of before were looked for
+            return
+        self._running.add(replay_id)
         backoff = Backoff(0.2, 5.0)
         try:
             while True:
@@ -297,6 +313,7 @@ class Replays:
                     return
                 await asyncio.sleep(backoff.delay())
         finally:
+            self._running.discard(replay_id)
             self._under_way.pop(replay_id, None)
 
     async def _ran(self, replay_id: str) -> bool:
