@@ -68,6 +68,7 @@ class Replays:
         self._ours: set[str] = set()
         """Are planned by this process; others in that state are of a router that has ended."""
         self._running: set[str] = set()
+        """Have a task that runs them."""
         self._under_way: dict[str, _UnderWay] = {}
 
     async def plan(
