@@ -14,6 +14,7 @@ from turnout.router.duties import Duties
 from turnout.router.leader import lead
 from turnout.router.lease import Lease, LeaseLost
 from turnout.router.registry import Registry
+from turnout.shared import service
 
 pytestmark = pytest.mark.both_databases
 
@@ -42,7 +43,7 @@ async def test_a_second_router_waits_until_the_first_gives_up(
     await asyncio.sleep(1.0)  # twice the time after which a silent one is succeeded
     assert first.held
     assert not second.held
-    keeping.cancel()
+    await service.cancel([keeping])
     await first.release()
     assert not first.held
     await asyncio.wait_for(waiting, PATIENCE)
@@ -65,8 +66,7 @@ async def test_a_transaction_that_takes_long_costs_nobody_the_lease(
     assert not waiting.done()
     await Registry(database).create_group("afterwards")
     assert not keeping.done()
-    for task in (keeping, waiting):
-        task.cancel()
+    await service.cancel([keeping, waiting])
 
 
 async def test_a_silent_router_is_succeeded_and_writes_nothing_any_more(

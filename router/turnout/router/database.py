@@ -4,6 +4,7 @@ SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router o
 """
 
 import asyncio
+import functools
 import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -356,7 +357,11 @@ def _create_private(path: Path) -> None:
 
 def _prepare_sqlite(engine: AsyncEngine, *, foreign_keys: bool) -> None:
     @event.listens_for(engine.sync_engine, "connect")
-    def _connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    def _connect(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        # A statement that is cancelled twice has its connection told twice to stop, and aiosqlite
+        # would wait for ever for its thread to hear the second time.
+        driver: Any = entry.driver_connection
+        driver.stop = functools.cache(driver.stop)
         # The driver would start transactions on its own, and too late; see _begin.
         connection.isolation_level = None
         cursor = connection.cursor()
