@@ -9,7 +9,7 @@ from tests.support.topology import collecting, linked
 from tests.support.waiting import eventually
 
 from turnout.ingress import outbox as module
-from turnout.ingress.outbox import Ends, Outbox
+from turnout.ingress.outbox import Outbox
 from turnout.router.declare import declare
 from turnout.router.topology import Binding, Exchange, Queue, Topology
 from turnout.shared import names
@@ -19,6 +19,7 @@ from turnout.shared.publisher import (
     ACCEPTED,
     DISCONNECTED,
     UNROUTABLE,
+    Confirm,
     Publisher,
     Verdict,
 )
@@ -31,8 +32,6 @@ TOPOLOGY = Topology(
     frozenset([Queue(names.ARCHIVE, {"x-queue-type": "stream"}), Queue(QUEUE, {})]),
     frozenset([Binding(names.ARCHIVE, names.ARCHIVE), Binding(names.TRIGGERS, QUEUE, "key")]),
 )
-
-BOTH = Ends(ACCEPTED, ACCEPTED)
 
 
 @pytest.fixture
@@ -92,14 +91,14 @@ def reader(amqp_url: str, request: pytest.FixtureRequest) -> Reader:
     return Reader(amqp_url, request.node.name)
 
 
-def add(outbox: Outbox, received_at: int, encoded: bytes) -> asyncio.Future[Ends]:
-    return outbox.add("key", received_at, encoded)
+def add(outbox: Outbox, received_at: int, encoded: bytes) -> asyncio.Future[Confirm]:
+    return outbox.publish("evt", "key", received_at, encoded)
 
 
 async def write(outbox: Outbox, events: Sequence[bytes], first: int = 1) -> None:
     """Write events of one turn of the event loop, received one nanosecond after the other."""
     futures = [add(outbox, first + number, each) for number, each in enumerate(events)]
-    assert await asyncio.gather(*futures) == [BOTH] * len(events)
+    assert await asyncio.gather(*futures) == [ACCEPTED] * len(events)
 
 
 async def test_all_events_of_a_turn_are_in_one_block_in_order(
@@ -117,7 +116,7 @@ async def test_events_of_callers_that_run_side_by_side_share_a_block_too(
     outbox: Outbox, reader: Reader
 ) -> None:
     async def call(number: int) -> None:
-        assert await add(outbox, number, b"%d" % number) == BOTH
+        assert await add(outbox, number, b"%d" % number) == ACCEPTED
 
     await asyncio.gather(*(call(number) for number in range(50)))
     (block,) = await reader.blocks(1)
@@ -146,7 +145,7 @@ async def test_what_comes_while_some_are_under_way_leaves_together_when_they_hav
         futures.append(add(outbox, number, b"%d" % number))
         await asyncio.sleep(0)
     proxy.thaw()
-    assert await asyncio.gather(*futures) == [BOTH] * 10
+    assert await asyncio.gather(*futures) == [ACCEPTED] * 10
     blocks = await reader.blocks(2)
     assert [each.events for each in blocks] == [
         (b"0",),
@@ -164,14 +163,14 @@ async def test_an_event_does_not_wait_long_for_those_under_way(
     futures.append(add(outbox, 2, b"two"))
     assert [each.events for each in await reader.blocks(2)] == [(b"one",), (b"two",)]
     proxy.thaw()
-    assert await asyncio.gather(*futures) == [BOTH] * 2
+    assert await asyncio.gather(*futures) == [ACCEPTED] * 2
 
 
 async def test_an_event_without_a_route_is_refused_there_and_in_the_archive_all_the_same(
     outbox: Outbox, reader: Reader
 ) -> None:
-    futures = [outbox.add("nowhere", 1, b"lost"), add(outbox, 2, b"event")]
-    assert await asyncio.gather(*futures) == [Ends(ACCEPTED, UNROUTABLE), BOTH]
+    futures = [outbox.publish("evt_1", "nowhere", 1, b"lost"), add(outbox, 2, b"event")]
+    assert await asyncio.gather(*futures) == [UNROUTABLE, ACCEPTED]
     (block,) = await reader.blocks(1)
     assert block.events == (b"lost", b"event")
 
@@ -234,7 +233,7 @@ async def test_a_verdict_is_kept_until_the_broker_has_it(
     proxy.down()
     await eventually(lambda: publisher.trouble is DISCONNECTED)
     outbox.retract("evt_1", Verdict.UNKNOWN)
-    assert await add(outbox, 1, b"lost") == Ends(DISCONNECTED, DISCONNECTED)
+    assert await add(outbox, 1, b"lost") == DISCONNECTED
     outbox.retract("evt_2", Verdict.REFUSED)
     await proxy.up()
     (block,) = await reader.blocks(1)
@@ -259,7 +258,7 @@ async def test_without_a_broker_every_event_of_the_block_is_told_so(
     proxy.down()
     await eventually(lambda: publisher.trouble is DISCONNECTED)
     futures = [add(outbox, 1, b"event") for _ in range(100)]
-    assert await asyncio.gather(*futures) == [Ends(DISCONNECTED, DISCONNECTED)] * 100
+    assert await asyncio.gather(*futures) == [DISCONNECTED] * 100
 
 
 async def test_a_caller_that_gives_up_does_not_disturb_its_neighbours(
@@ -269,6 +268,6 @@ async def test_a_caller_that_gives_up_does_not_disturb_its_neighbours(
     for each in futures[::3]:
         each.cancel()
     left = [each for each in futures if not each.cancelled()]
-    assert await asyncio.gather(*left) == [BOTH] * len(left)
+    assert await asyncio.gather(*left) == [ACCEPTED] * len(left)
     (block,) = await reader.blocks(1)
     assert len(block.events) == 10

@@ -21,7 +21,7 @@ OLD_TRIGGER = TriggerRecord("trg_1", "flw_1", "grp_1", "shop", "seen", old_since
 def call(remote: str = "203.0.113.7", agent: str | None = None) -> Call:
     headers = {} if agent is None else {"User-Agent": agent}
     request = make_mocked_request("POST", "/t/route", headers=headers)
-    return Call(request.clone(remote=remote))
+    return Call.of(request.clone(remote=remote))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ async def test_neither_key_nor_routing_key_nor_body_is_in_an_entry_or_a_log_line
     request = make_mocked_request(
         "POST", f"/t/{routing_key}/tail?api_key={key.text}", headers={"X-API-Key": key.text}
     )
-    call = Call(request)
+    call = Call.of(request)
     call.presented = auth.presented_key(request.headers, "")
     call.key = KeyRecord("key_1", "grp_1")
     call.trigger = TriggerRecord("trg_1", "flw_1", "grp_1", "shop", "seen")
@@ -147,7 +147,7 @@ async def _everything(redis: Redis) -> list[str]:
 async def test_whatever_the_path_is_the_entry_is_short_and_text(
     log: Log, redis: Redis, path: str
 ) -> None:
-    log.refused.note(responses.BAD_KEY, Call(make_mocked_request("BREW" * 99, path)).caller())
+    log.refused.note(responses.BAD_KEY, Call.of(make_mocked_request("BREW" * 99, path)).caller())
     await log.write()
     (entry,) = await entries(redis)
     assert entry["route"].isascii()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.shared.envelope import Envelope
+from turnout.shared.envelope import Envelope, Template
 from turnout.shared.errors import InvalidEnvelope
 
 texts = st.text(max_size=50)
@@ -39,6 +39,50 @@ def test_what_goes_in_comes_out(
 ) -> None:
     envelope = an_envelope(body=body, path=path, query=query, headers=tuple(headers))
     assert Envelope.decode(envelope.encode()) == envelope
+
+
+@given(body=st.binary(), content_type=texts, headers=st.lists(st.tuples(texts, texts)))
+def test_what_a_template_encodes_is_what_the_envelope_would(
+    body: bytes, content_type: str, headers: list[tuple[str, str]]
+) -> None:
+    template = Template(an_envelope(reply_to="replies"))
+    encoded = template.encode(
+        event_id="evt_2",
+        run_id="run_2",
+        routing_key="other",
+        received_at=1_800_000_000_000_000_000,
+        headers=tuple(headers),
+        content_type=content_type,
+        body=body,
+    )
+    assert Envelope.decode(encoded) == an_envelope(
+        reply_to="replies",
+        event_id="evt_2",
+        run_id="run_2",
+        routing_key="other",
+        received_at=1_800_000_000_000_000_000,
+        headers=tuple(headers),
+        content_type=content_type,
+        body=body,
+    )
+
+
+def test_a_template_takes_what_is_not_utf8_everywhere() -> None:
+    odd = "caf\udce9"
+    template = Template(an_envelope(path=odd, query=odd))
+    encoded = template.encode(
+        event_id="evt_1",
+        run_id="run_1",
+        routing_key="r" * 24,
+        received_at=1,
+        headers=((odd, odd),),
+        content_type=odd,
+        body=b"",
+    )
+    read = Envelope.decode(encoded)
+    assert (read.path, read.query, read.headers, read.content_type) == (
+        *(odd, odd, ((odd, odd),), odd),
+    )
 
 
 def test_a_replay_names_its_origin() -> None:

@@ -6,9 +6,8 @@ from typing import cast
 from aiohttp import web
 
 from turnout.ingress import auth, content_type, responses, waiting
-from turnout.ingress.admission import Claim, admission
+from turnout.ingress.admission import admission
 from turnout.ingress.answer import Answer
-from turnout.ingress.auth import Presented
 from turnout.ingress.body import Bodies
 from turnout.ingress.call import Call
 from turnout.ingress.connection import Connection
@@ -71,9 +70,9 @@ class Acceptor:
 
     async def __call__(self, request: web.BaseRequest) -> Answer:
         """Answer a call of a trigger."""
-        call = Call(request)
+        call = Call.of(request)
         try:
-            outcome = await self._admit(call)
+            outcome = await self._admit(call, request)
         except Exception:
             self._refused.note(responses.INTERNAL_ERROR, call.caller())
             raise  # the connection answers it
@@ -82,27 +81,29 @@ class Acceptor:
             return outcome.answer()
         return outcome
 
-    async def _admit(self, call: Call) -> Answer | Refusal:
+    async def _admit(self, call: Call, request: web.BaseRequest) -> Answer | Refusal:
         """Go on with a call as with the last one on its connection, if they are alike."""
-        connection = cast("Connection", call.request.protocol)
-        claim, generation, now = Claim.of(call), self._lookup.generation, time.monotonic()
+        connection = cast("Connection", request.protocol)
+        generation, now = self._lookup.generation, time.monotonic()
         last = connection.admission
-        if last is not None and last.holds(claim, generation, now):
-            call.presented, key, trigger = last.presented, last.key, last.trigger
-            call.key, call.trigger = key, trigger
+        if last is not None and last.holds(
+            call.method, call.url, call.headers, generation=generation, now=now
+        ):
+            key, trigger = last.key, last.trigger
+            call.presented, call.key, call.trigger = last.call.presented, key, trigger
         else:
             connection.admission = None
-            allowed = await self._authorize(call)
+            allowed = await self._authorize(call, request)
             if isinstance(allowed, Refusal):
                 return allowed
-            presented, key, trigger = allowed
-            connection.admission = admission(
-                claim, generation, now, presented=presented, key=key, trigger=trigger
-            )
-        return await self._limit(call, key, trigger)
+            key, trigger = allowed
+            connection.admission = admission(call, key, trigger, generation=generation, now=now)
+        return await self._limit(call, request, key, trigger)
 
-    async def _authorize(self, call: Call) -> Refusal | tuple[Presented, KeyRecord, TriggerRecord]:
-        presented = auth.presented_key(call.request.headers, call.request.rel_url.raw_query_string)
+    async def _authorize(
+        self, call: Call, request: web.BaseRequest
+    ) -> Refusal | tuple[KeyRecord, TriggerRecord]:
+        presented = auth.presented_key(call.headers, call.url.raw_query_string)
         if presented is None:
             return responses.BAD_KEY
         call.presented = presented
@@ -116,17 +117,19 @@ class Acceptor:
                 call.trigger = await self._lookup.trigger(call.routing_key, now)
         except Unavailable as error:
             return responses.CACHE_UNAVAILABLE.because(str(error))
-        refusal = auth.decide(presented, key, call.trigger, method=call.request.method)
+        refusal = auth.decide(presented, key, call.trigger, method=call.method)
         if refusal is not None or call.trigger is None:
             return refusal or responses.NO_TRIGGER
         types = call.trigger.content_types
-        if types is not None and not content_type.is_accepted(call.request, types):
+        if types is not None and not content_type.is_accepted(request, types):
             return responses.unsupported_media_type(types)
         if key.old_since is not None or call.trigger.old_since is not None:
             self._overlaps.note(call, key, call.trigger)
-        return presented, key, call.trigger
+        return key, call.trigger
 
-    async def _limit(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
+    async def _limit(
+        self, call: Call, request: web.BaseRequest, key: KeyRecord, trigger: TriggerRecord
+    ) -> Answer | Refusal:
         """Go on with an allowed call, unless it is one too many or has too large headers."""
         if (refusal := self._limits.enter(key)) is not None:
             return refusal
@@ -136,26 +139,28 @@ class Acceptor:
                 if refusal is not None:
                     return refusal
             most = trigger.max_header_bytes
-            if most is not None and header_bytes(call.request.raw_headers) > most:
+            if most is not None and header_bytes(request.raw_headers) > most:
                 return responses.headers_too_large(most)
-            return await self._take(call, key, trigger)
+            return await self._take(call, request, key, trigger)
         finally:
             self._limits.leave(key)
 
-    async def _take(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> Answer | Refusal:
+    async def _take(
+        self, call: Call, request: web.BaseRequest, key: KeyRecord, trigger: TriggerRecord
+    ) -> Answer | Refusal:
         limit = self._limits.max_body_bytes(trigger)
-        if (call.request.content_length or 0) > limit:
+        if (request.content_length or 0) > limit:
             return responses.body_too_large(limit)
         if (trouble := self._publisher.trouble) is not None:
             return responses.NOT_PUBLISHED.because(trouble.reason)
-        body = await self._bodies.read(call.request, limit, self._limits.read_timeout(trigger))
+        body = await self._bodies.read(request, limit, self._limits.read_timeout(trigger))
         if isinstance(body, Refusal):
             return body
         try:
             if self._publisher.is_full(len(body)) and not await self._publisher.room(len(body)):
                 return responses.NOT_PUBLISHED.because(BUSY.reason)
             event = call.envelope(body, key, trigger)
-            if trigger.wait and (seconds := self._waiting.seconds(call.request.headers)):
+            if trigger.wait and (seconds := self._waiting.seconds(call.headers)):
                 return await self._accept_and_wait(event, seconds)
             accepted = await self._accept(event)
             return accepted if isinstance(accepted, Refusal) else _told(event, accepted)
@@ -193,18 +198,13 @@ class Acceptor:
 
     async def _publish(self, event: Envelope) -> Refusal | None:
         """Publish an event; None: it is safe in its queue and in the archive."""
-        in_archive, in_queue = await self._outbox.add(
-            event.routing_key, event.received_at, event.encode()
+        confirm = await self._outbox.publish(
+            event.event_id, event.routing_key, event.received_at, event.encode()
         )
-        if in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED:
-            self._counts.accepted(event.trigger_id, event.key_id)
-            return None
-        if in_archive.verdict is not Verdict.REFUSED:
-            self._outbox.retract(event.event_id, in_queue.verdict)
-        if in_queue.verdict is Verdict.REFUSED:
-            return responses.NOT_PUBLISHED.because(in_queue.reason)
-        uncertain = in_archive if in_queue.verdict is Verdict.ACCEPTED else in_queue
-        return responses.UNKNOWN.because(uncertain.reason, event_id=event.event_id)
+        if confirm.verdict is not Verdict.ACCEPTED:
+            return responses.not_published(confirm, event.event_id)
+        self._counts.accepted(event.trigger_id, event.key_id)
+        return None
 
 
 def _told(event: Envelope, accepted: str) -> Answer:

@@ -4,75 +4,86 @@ A sender that keeps its connection open shows the same key for the same trigger,
 long as a call claims just what the one before did, and nothing that is known here has changed, it
 is admitted without parsing, hashing or looking up anything.
 
-    claim the same? ──▶ nothing changed? ──▶ younger than a second? ──▶ admitted
+    asks the same? ──▶ nothing changed? ──▶ younger than a second? ──▶ admitted
           └───────────────────┴───────────────────────┴────────no────▶ decided anew
 
 Refusals are never remembered: what a bad key costs does not depend on who came before.
 """
 
-from typing import NamedTuple
+from functools import cached_property
 
-from turnout.ingress.auth import Presented
+from multidict import CIMultiDictProxy
+from yarl import URL
+
 from turnout.ingress.call import Call
+from turnout.shared.envelope import Template
 from turnout.shared.records import KeyRecord, TriggerRecord
 
 #: Seconds; the records themselves are believed for longer.
 _LIFETIME = 1.0
 
 
-class Claim(NamedTuple):
-    """All of a call that decides whether it is admitted."""
+class Admission:
+    """A call that was admitted.
 
-    api_keys: list[str]
-    authorizations: list[str]
-    query: str
-    routing_key: str
-    method: str
+    Args:
+        call: the call.
+        key: the record of its key.
+        trigger: the record of its trigger.
+        generation: of what was known then; see `Lookup.generation`.
+        now: seconds of the monotonic clock.
+    """
 
-    @classmethod
-    def of(cls, call: Call) -> "Claim":
-        """Take it from a call, unread."""
-        request = call.request
-        headers = request.headers
-        return cls(
-            headers.getall("X-API-Key", []),
-            headers.getall("Authorization", []),
-            request.rel_url.raw_query_string,
-            call.routing_key,
-            request.method,
-        )
+    def __init__(
+        self, call: Call, key: KeyRecord, trigger: TriggerRecord, *, generation: int, now: float
+    ) -> None:
+        self.call = call
+        self.key = key
+        self.trigger = trigger
+        self._generation = generation
+        self._until = now + _LIFETIME
+        self._credentials = _credentials(call.headers)
 
+    @cached_property
+    def template(self) -> Template:
+        """What the events of all such calls have in common, if they bring no idempotency key."""
+        event = self.call.envelope(b"", self.key, self.trigger)
+        return Template(event._replace(idempotency=None))
 
-class Admission(NamedTuple):
-    """A call that was admitted."""
-
-    claim: Claim
-    generation: int
-    """Of what was known then; see `Lookup.generation`."""
-    until: float
-    presented: Presented
-    key: KeyRecord
-    trigger: TriggerRecord
-
-    def holds(self, claim: Claim, generation: int | None, now: float) -> bool:
+    def holds(
+        self,
+        method: str,
+        url: URL,
+        headers: CIMultiDictProxy[str],
+        *,
+        generation: int | None,
+        now: float,
+    ) -> bool:
         """Tell whether another call is admitted as this one was.
 
         Args:
-            claim: of that call.
+            method: of that call.
+            url: of that call.
+            headers: of that call.
             generation: of what is known now.
             now: seconds of the monotonic clock.
         """
-        return generation == self.generation and now < self.until and claim == self.claim
+        return (
+            generation == self._generation
+            and now < self._until
+            and method == self.call.method
+            and url == self.call.url
+            and _credentials(headers) == self._credentials
+        )
 
 
 def admission(
-    claim: Claim,
-    generation: int | None,
-    now: float,
-    *,
-    presented: Presented,
+    call: Call,
     key: KeyRecord,
     trigger: TriggerRecord,
+    *,
+    generation: int | None,
+    now: float,
 ) -> Admission | None:
     """Remember a call that was admitted, unless time or another header has a say in it."""
     if (
@@ -84,4 +95,9 @@ def admission(
         or trigger.content_types is not None
     ):
         return None
-    return Admission(claim, generation, now + _LIFETIME, presented, key, trigger)
+    return Admission(call, key, trigger, generation=generation, now=now)
+
+
+def _credentials(headers: CIMultiDictProxy[str]) -> tuple[list[str], list[str]]:
+    """Return all that may be a key, unread; what the URL has of it is compared with the rest."""
+    return headers.getall("X-API-Key", []), headers.getall("Authorization", [])

@@ -5,7 +5,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion, HttpVersion11, hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
 
 _CLOSE = b"Connection: close\r\n"
@@ -25,7 +25,8 @@ class Answer:
         headers: what else is told; ASCII.
 
     Attributes:
-        closes: whether the connection is closed after it.
+        closes: whether the connection is to be closed after it.
+        keep_alive: whether it is not.
     """
 
     __slots__ = ("_body", "_head", "closes", "keep_alive")
@@ -55,14 +56,18 @@ class Answer:
         if transport is None:
             raise ConnectionResetError("the sender has gone")
         self.keep_alive = request.keep_alive and not self.closes
+        transport.write(self.encode(request.method, request.version))
+
+    def encode(self, method: str = hdrs.METH_POST, version: HttpVersion = HttpVersion11) -> bytes:
+        """Return its bytes, for a call by this method in this version of HTTP."""
         connection = b""
         if not self.keep_alive:
             connection = _CLOSE
-        elif request.version < HttpVersion11:
+        elif version < HttpVersion11:
             connection = _KEEP_ALIVE
-        body = b"" if request.method == hdrs.METH_HEAD else self._body
+        body = b"" if method == hdrs.METH_HEAD else self._body
         date = rfc822_formatted_time().encode()
-        transport.write(b"%b%bDate: %b\r\n\r\n%b" % (self._head, connection, date, body))
+        return b"%b%bDate: %b\r\n\r\n%b" % (self._head, connection, date, body)
 
     async def write_eof(self) -> None:
         """Do nothing: all is written; called by aiohttp."""

@@ -36,7 +36,7 @@ class Bodies:
             body = content.read_nowait()
             if len(body) > limit:
                 return responses.body_too_large(limit)
-            if not self._hold(len(body)):
+            if not self.hold(len(body)):
                 return responses.OVERLOADED
             return body
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
@@ -57,6 +57,13 @@ class Bodies:
             return refusal
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def hold(self, size: int) -> bool:
+        """Hold so many bytes, if there is room for them; tell whether there is."""
+        if self._held + size > self._most_bytes:
+            return False
+        self._held += size
+        return True
+
     def release(self, size: int) -> None:
         """Hold so many bytes no longer."""
         self._held -= size
@@ -69,13 +76,7 @@ class Bodies:
             size += len(part)
             if size > limit:
                 return responses.body_too_large(limit)
-            if not self._hold(len(part)):
+            if not self.hold(len(part)):
                 return responses.OVERLOADED
             parts.append(part)
         return None
-
-    def _hold(self, size: int) -> bool:
-        if self._held + size > self._most_bytes:
-            return False
-        self._held += size
-        return True

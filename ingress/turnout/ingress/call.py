@@ -1,8 +1,11 @@
 """One call, and what is known of it so far."""
 
 import time
+from typing import Self
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
+from yarl import URL
 
 from turnout.ingress import auth, idempotency
 from turnout.ingress.auth import Presented
@@ -24,7 +27,10 @@ class Call:
     """A call of a trigger.
 
     Args:
-        request: whose path starts with `PREFIX`.
+        method: of HTTP.
+        url: as sent; its path starts with `PREFIX`.
+        headers: as sent.
+        remote: address of the sender.
 
     Attributes:
         routing_key: what the path says of it; it may be any text.
@@ -34,11 +40,17 @@ class Call:
         trigger: the record of its trigger.
     """
 
-    __slots__ = ("key", "presented", "request", "routing_key", "tail", "trigger")
+    __slots__ = (
+        *("headers", "method", "remote", "url"),
+        *("key", "presented", "routing_key", "tail", "trigger"),
+    )
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        self.request = request
-        path = request.rel_url.raw_path
+    def __init__(self, method: str, url: URL, headers: CIMultiDictProxy[str], remote: str) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.remote = remote
+        path = url.raw_path
         end = path.find("/", len(PREFIX))
         self.routing_key = path[len(PREFIX) :] if end < 0 else path[len(PREFIX) : end]
         self.tail = "" if end < 0 else path[end:]
@@ -46,11 +58,16 @@ class Call:
         self.key: KeyRecord | None = None
         self.trigger: TriggerRecord | None = None
 
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> Self:
+        """Take it from a request of aiohttp."""
+        return cls(request.method, request.rel_url, request.headers, request.remote or "")
+
     def caller(self) -> Caller:
         """Say whose call it is, without anything that is secret."""
         return Caller(
-            method=self.request.method[:_METHOD],
-            remote=self.request.remote or "",
+            method=self.method[:_METHOD],
+            remote=self.remote,
             # It may be anything: only a routing key is surely text.
             route=self.routing_key[:_SHOWN].encode("ascii", "replace").decode(),
             prefix=self.presented.prefix if self.presented else "",
@@ -60,8 +77,6 @@ class Call:
 
     def envelope(self, body: bytes, key: KeyRecord, trigger: TriggerRecord) -> Envelope:
         """Make the event of an accepted call."""
-        request = self.request
-        headers = request.headers
         event_id = ids.new(ids.EVENT)
         return Envelope(
             event_id=event_id,
@@ -76,14 +91,14 @@ class Call:
             group=trigger.group,
             flow=trigger.flow,
             received_at=time.time_ns(),
-            method=request.method,
+            method=self.method,
             path=self.tail,
-            query=auth.query_without_credentials(request.rel_url.raw_query_string),
-            headers=auth.headers_without_credentials(headers),
-            content_type=headers.get("Content-Type", ""),
-            remote=request.remote or "",
+            query=auth.query_without_credentials(self.url.raw_query_string),
+            headers=auth.headers_without_credentials(self.headers),
+            content_type=self.headers.get("Content-Type", ""),
+            remote=self.remote,
             body=body,
-            idempotency=idempotency.digest(headers, trigger.group_id, trigger.trigger_id),
+            idempotency=idempotency.digest(self.headers, trigger.group_id, trigger.trigger_id),
         )
 
 

@@ -1,12 +1,21 @@
-"""The HTTP server: aiohttp's, with our own answers to what is no request, and an orderly end."""
+"""The HTTP server: aiohttp's, with an express way, our own refusals, and an orderly end.
+
+                 ┌── express.py takes the call ──▶ on the express way ── answer() ──┐
+    idle ──data──┤                                                                  ├──▶ idle
+                 └── any other ──▶ aiohttp's task: request, handler, response ──────┘
+
+A call that goes the express way wakes no task of aiohttp, which is most of what a call costs there.
+To everything else in aiohttp the connection is as busy meanwhile as with any other call.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from turnout.ingress import responses
@@ -19,6 +28,7 @@ from turnout.shared import log
 logger = log.get(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+Express = Callable[[Admission, RawRequestMessage, StreamReader, Callable[[Answer], None]], bool]
 Note = Callable[[Refusal, Caller], None]
 
 #: Seconds in which a refused body is read on and thrown away, so that the sender sees the answer
@@ -33,20 +43,87 @@ class Connection(RequestHandler):
         admission: what its last call was found to be.
     """
 
-    __slots__ = ("_note", "admission")
+    __slots__ = ("_express", "_idle", "_note", "_server", "admission")
 
-    def __init__(self, server: "Server", note: Note, **options: Any) -> None:
+    def __init__(self, server: "Server", express: Express, note: Note, **options: Any) -> None:
         super().__init__(server, **options)
+        self._server = server
+        self._express = express
         self._note = note
+        self._idle: asyncio.Future[None] | None = None
+        """What aiohttp's task waits for, while a call is on the express way."""
         self.admission: Admission | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; called by the event loop.
+        """Take what has come; called by the event loop."""
+        idle = self._waiter if not self._messages else None
+        if idle is None:
+            super().data_received(data)
+            self._break_body()
+            return
+        self._waiter = None  # or aiohttp's task would be waked
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = idle
+        if len(self._messages) == 1 and self._goes_express(*self._messages[0]):
+            self._messages.clear()
+            if self._parser is not None:
+                self._parser.message_consumed()
+            self._idle, self._waiter = idle, None
+            self._request_in_progress = True
+        elif self._messages:
+            self._break_body()
+            if not idle.done():
+                idle.set_result(None)
 
-        Where a body goes on with what is none, aiohttp's parser forgets it, and who reads it would
-        wait for the rest until the read timeout.
+    def answer(self, answer: Answer) -> None:
+        """Answer the call that is on the express way."""
+        idle, self._idle = self._idle, None
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if idle is None or self.transport is None:
+            return  # the sender has gone
+        self._waiter = idle
+        answer.keep_alive = not (answer.closes or self._close or self._server.draining)
+        self.transport.write(answer.encode())
+        if not answer.keep_alive:
+            self.force_close()
+            return
+        # As aiohttp does after a call.
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        if self._messages:
+            idle.set_result(None)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end of the connection; called by the event loop."""
+        if self._idle is not None:
+            self._waiter = self._idle  # aiohttp's task ends with it
+        super().connection_lost(exc)
+
+    def _goes_express(self, message: RawRequestMessage | _ErrInfo, body: StreamReader) -> bool:
+        """Send a call the express way if it may go there; tell whether it does."""
+        return (
+            self.admission is not None
+            and not isinstance(message, _ErrInfo)
+            and not message.should_close
+            and not message.upgrade
+            and message.version == HttpVersion11
+            and message.method != hdrs.METH_HEAD
+            and self._express(self.admission, message, body, self.answer)
+        )
+
+    def _break_body(self) -> None:
+        """End the body that is being read if it went on with what is none.
+
+        aiohttp's parser forgets it then, and who reads it would wait for the rest until the read
+        timeout.
         """
-        super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             body = None
             if len(self._messages) > 1:
@@ -81,6 +158,7 @@ class Server(web.Server):
 
     Args:
         handler: answers a request.
+        express: takes a call instead, if it can, and answers it later; see `Express.take`.
         note: is told of what was no request, and of who sent it.
         keep_alive: seconds after which a connection without a request is closed; also the time
             that a request's head may take to arrive.
@@ -88,7 +166,13 @@ class Server(web.Server):
     """
 
     def __init__(
-        self, handler: Handler, note: Note, *, keep_alive: float, max_header_bytes: int
+        self,
+        handler: Handler,
+        express: Express,
+        note: Note,
+        *,
+        keep_alive: float,
+        max_header_bytes: int,
     ) -> None:
         super().__init__(
             self._handle,
@@ -100,13 +184,14 @@ class Server(web.Server):
             max_field_size=max_header_bytes,
         )
         self._answer = handler
+        self._express = express
         self._note = note
-        self._draining = False
+        self.draining = False
         self._empty = asyncio.Event()
 
     def __call__(self) -> RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, self._note, loop=self._loop, **self._kwargs)
+        return Connection(self, self._express, self._note, loop=self._loop, **self._kwargs)
 
     async def drain(self, patience: float) -> None:
         """Ask senders to go, with their next answer, and wait until they have.
@@ -114,7 +199,7 @@ class Server(web.Server):
         A connection that is closed while a request is on its way looks like a failure to its
         sender, so one that is silent has `patience` seconds to send another.
         """
-        self._draining = True
+        self.draining = True
         # What was accepted in the last moment becomes a connection in the next turn of the loop.
         await asyncio.sleep(0)
         self._note_empty()
@@ -125,7 +210,7 @@ class Server(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Note the end of a connection; called by aiohttp."""
         super().connection_lost(handler, exc)
-        if self._draining:
+        if self.draining:
             self._note_empty()
 
     def _note_empty(self) -> None:
@@ -134,6 +219,6 @@ class Server(web.Server):
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._answer(request)
-        if self._draining:
+        if self.draining:
             answer.closes = True
         return answer.for_server()

@@ -10,12 +10,12 @@ broker is, the more events share that price; on a quiet system an event does not
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from turnout.shared import block, envelope, names
 from turnout.shared.block import Block
-from turnout.shared.publisher import Confirm, Probe, Publisher, Verdict
+from turnout.shared.publisher import Confirm, Probe, Publisher, Verdict, end
 
 #: Departures that may be under way: the broker works on some while others are on their way.
 _MOST_UNDER_WAY = 4
@@ -39,13 +39,6 @@ def probe(process: str) -> Probe:
     return Probe(names.ARCHIVE, block.TYPE, body)
 
 
-class Ends(NamedTuple):
-    """What became of an event at the two places where it has to be."""
-
-    in_archive: Confirm
-    in_queue: Confirm
-
-
 class Outbox:
     """Publishes the events of one ingress process, and writes its blocks.
 
@@ -66,25 +59,42 @@ class Outbox:
         self._verdicts: deque[tuple[str, str]] = deque(maxlen=100_000)
         self._verdict_timer: asyncio.TimerHandle | None = None
 
-    def add(self, routing_key: str, received_at: int, encoded: bytes) -> asyncio.Future[Ends]:
-        """Publish an event with the next ones that leave.
-
-        Args:
-            routing_key: where it goes.
-            received_at: nanoseconds since the Unix epoch.
-            encoded: its envelope.
+    def publish(
+        self, event_id: str, routing_key: str, received_at: int, encoded: bytes
+    ) -> asyncio.Future[Confirm]:
+        """Publish an event as `send` does.
 
         Returns:
             A future with what became of it. It never fails.
         """
-        future: asyncio.Future[Ends] = self._loop.create_future()
+        future: asyncio.Future[Confirm] = self._loop.create_future()
+        self.send(event_id, routing_key, received_at, encoded, partial(end, future))
+        return future
+
+    def send(
+        self,
+        event_id: str,
+        routing_key: str,
+        received_at: int,
+        encoded: bytes,
+        ended: Callable[[Confirm], None],
+    ) -> None:
+        """Publish an event with the next ones that leave.
+
+        Args:
+            event_id: its id.
+            routing_key: where it goes.
+            received_at: nanoseconds since the Unix epoch.
+            encoded: its envelope.
+            ended: called once, and not before this returns, with what became of it: accepted when
+                it is safe in its queue and in the archive. It returns at once, and never raises.
+        """
         if not self._waiting:
             if self._under_way >= _MOST_UNDER_WAY:
                 self._timer = self._loop.call_later(_LONGEST_WAIT, self._leave)
             else:
                 self._loop.call_soon(self._leave)
-        self._waiting.append(_Event(routing_key, received_at, encoded, future))
-        return future
+        self._waiting.append(_Event(event_id, routing_key, received_at, encoded, ended))
 
     def retract(self, event_id: str, verdict: Verdict) -> None:
         """Note in a later block that an event was not accepted after all."""
@@ -163,11 +173,11 @@ class Outbox:
 class _Departure:
     """What left together, and what is not known of it yet."""
 
-    __slots__ = ("_events", "_missing", "_outbox", "in_archive")
+    __slots__ = ("_events", "_missing", "in_archive", "outbox")
 
     def __init__(self, outbox: Outbox, events: list["_Event"]) -> None:
         self.in_archive: Confirm | None = None
-        self._outbox = outbox
+        self.outbox = outbox
         self._events = events
         self._missing = len(events) + 1
 
@@ -183,24 +193,33 @@ class _Departure:
         self._missing -= 1
         if not self._missing:
             self._events.clear()  # they refer to this: without it, it would be garbage to collect
-            self._outbox.arrived()
+            self.outbox.arrived()
 
 
 class _Event:
     """One event on its way."""
 
-    __slots__ = ("_future", "_in_queue", "departure", "encoded", "received_at", "routing_key")
+    __slots__ = (
+        *("_ended", "_event_id", "_in_queue"),
+        *("departure", "encoded", "received_at", "routing_key"),
+    )
 
     departure: _Departure
     """Set when it leaves."""
 
     def __init__(
-        self, routing_key: str, received_at: int, encoded: bytes, future: asyncio.Future[Ends]
+        self,
+        event_id: str,
+        routing_key: str,
+        received_at: int,
+        encoded: bytes,
+        ended: Callable[[Confirm], None],
     ) -> None:
         self.routing_key = routing_key
         self.received_at = received_at
         self.encoded = encoded
-        self._future = future
+        self._event_id = event_id
+        self._ended = ended
         self._in_queue: Confirm | None = None
 
     def routed(self, confirm: Confirm) -> None:
@@ -212,5 +231,11 @@ class _Event:
     def end_if_known(self) -> None:
         """Tell who waits, when there is no more to come."""
         in_archive, in_queue = self.departure.in_archive, self._in_queue
-        if in_archive is not None and in_queue is not None and not self._future.done():
-            self._future.set_result(Ends(in_archive, in_queue))
+        if in_archive is None or in_queue is None:
+            return
+        if not (in_queue.verdict is in_archive.verdict is Verdict.ACCEPTED):
+            if in_archive.verdict is not Verdict.REFUSED:
+                self.departure.outbox.retract(self._event_id, in_queue.verdict)
+            if in_queue.verdict is Verdict.ACCEPTED:
+                in_queue = Confirm(Verdict.UNKNOWN, in_archive.reason)
+        self._ended(in_queue)

@@ -30,7 +30,7 @@ class Overlaps:
 
     def note(self, call: Call, key: KeyRecord, trigger: TriggerRecord) -> None:
         """Count a call whose key or trigger has been rotated, for each of both that has."""
-        caller = _network(call.request.remote or ""), _agent(call.request.headers.get("User-Agent"))
+        caller = _network(call.remote), _agent(call.headers.get("User-Agent"))
         for identifier, since in (
             (key.key_id, key.old_since),
             (trigger.trigger_id, trigger.old_since),

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from turnout.ingress.answer import Answer
 from turnout.shared import outcome
 from turnout.shared.outcome import Outcome
+from turnout.shared.publisher import Confirm, Verdict
 
 _PROBLEM = "application/problem+json"
 
@@ -210,6 +211,18 @@ def too_many_in_flight(limit: int) -> Refusal:
             "RateLimit": '"key";r=0',
         },
     )
+
+
+def not_published(confirm: Confirm, event_id: str) -> Refusal:
+    """Refuse a call whose event is not safe, or may not be.
+
+    Args:
+        confirm: what became of it.
+        event_id: of the event.
+    """
+    if confirm.verdict is Verdict.REFUSED:
+        return NOT_PUBLISHED.because(confirm.reason)
+    return UNKNOWN.because(confirm.reason, event_id=event_id)
 
 
 def waited(event_id: str, last: Outcome | None, seconds: int) -> Answer:

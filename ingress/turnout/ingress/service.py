@@ -14,6 +14,7 @@ from turnout.ingress.body import Bodies
 from turnout.ingress.call import PREFIX, stranger
 from turnout.ingress.connection import Server
 from turnout.ingress.counts import Counts
+from turnout.ingress.express import Express
 from turnout.ingress.idempotency import Idempotency
 from turnout.ingress.limits import Limits
 from turnout.ingress.lookup import Lookup
@@ -75,21 +76,32 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
     limits = Limits(settings, rates)
     told = Metrics(counts, limits, lookup, publisher)
     replies = Replies(client)
+    bodies = Bodies(most_bytes=settings.max_buffered_bytes)
+    outbox = Outbox(publisher, name)
     accept = Acceptor(
         lookup=lookup,
         limits=limits,
-        bodies=Bodies(most_bytes=settings.max_buffered_bytes),
+        bodies=bodies,
         idempotency=Idempotency(
             batch,
             lease=2 * settings.publish_deadline + _LEASE_MARGIN,
             lifetime=settings.idempotency_lifetime,
         ),
         publisher=publisher,
-        outbox=Outbox(publisher, name),
+        outbox=outbox,
         counts=counts,
         overlaps=Overlaps(counts),
         refused=refused,
         waiting=Waiting(replies, settings),
+    )
+    express = Express(
+        lookup=lookup,
+        limits=limits,
+        bodies=bodies,
+        publisher=publisher,
+        outbox=outbox,
+        counts=counts,
+        refused=refused,
     )
 
     async def answer(request: web.BaseRequest) -> Answer:
@@ -105,6 +117,7 @@ async def serve(settings: IngressSettings, stop: asyncio.Event) -> None:
 
     server = Server(
         answer,
+        express.take,
         refused.note,
         keep_alive=settings.keep_alive,
         max_header_bytes=settings.max_header_bytes,

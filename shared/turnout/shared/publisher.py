@@ -328,7 +328,7 @@ class Publisher:
             routing_key,
             body,
             kind=kind,
-            ended=partial(_end, future),
+            ended=partial(end, future),
             headers=headers,
             priority=priority,
         )
@@ -431,7 +431,7 @@ async def _confirm_probe(channel: _ConfirmChannel, probe: Probe) -> None:
         BrokerError: it has not.
     """
     confirmed: asyncio.Future[Confirm] = asyncio.get_running_loop().create_future()
-    ended = partial(_end, confirmed)
+    ended = partial(end, confirmed)
     channel.send(probe.exchange, "", probe.body, kind=probe.kind, ended=ended, deadline=_PROBING)
     await asyncio.wait([confirmed], timeout=_PROBING)
     confirm = confirmed.result() if confirmed.done() else LATE
@@ -439,6 +439,7 @@ async def _confirm_probe(channel: _ConfirmChannel, probe: Probe) -> None:
         raise BrokerError(f"{probe.exchange} is not back: {confirm.reason}")
 
 
-def _end(future: asyncio.Future[Confirm], confirm: Confirm) -> None:
+def end(future: asyncio.Future[Confirm], confirm: Confirm) -> None:
+    """End a future with what became of a publish."""
     if not future.done():  # its caller may have been cancelled
         future.set_result(confirm)
