@@ -75,9 +75,11 @@ class Machine:
         return text
 
     def secrets(self, name: str) -> Path:
-        """Copy the secrets of a service, with the real addresses."""
+        """Copy the secrets of a service, with the real addresses; once, it may be reading them."""
         directory = self.root / f"{name}-placed"
-        directory.mkdir(exist_ok=True)
+        if directory.exists():
+            return directory
+        directory.mkdir()
         for path in (self.root / name).iterdir():
             text = self.place(path.read_text())
             if path.name == "turnout_database_url":
