@@ -1,10 +1,10 @@
 """What the last call on a connection was found to be: the next one is nearly always like it.
 
 A sender that keeps its connection open shows the same key for the same trigger, call after call. As
-long as a call claims just what the one before did, and nothing that is known here has changed, it
+long as a call asks for just what the one before did, and nothing that is known here has changed, it
 is admitted without parsing, hashing or looking up anything.
 
-    asks the same? ──▶ nothing changed? ──▶ younger than a second? ──▶ admitted
+    asks the same? ───▶ nothing changed? ──▶ younger than a second? ──▶ admitted
           └───────────────────┴───────────────────────┴────────no────▶ decided anew
 
 Refusals are never remembered: what a bad key costs does not depend on who came before.

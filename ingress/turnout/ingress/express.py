@@ -1,7 +1,7 @@
 """The express way of a call that is like the last one on its connection, and has come as a whole.
 
     as the last one? ──▶ all there? ──▶ room for it? ──▶ published ──confirmed──▶ answered
-            └────────────────┴───────────────┴──no──▶ the way of all calls (accept.py), at no cost
+            └────────────────┴───────────────┴──no──▶ the way of all calls: accept.py
 
 Nearly every call of a busy sender can go this way. All that it waits for is the broker, so it needs
 no task, no future and no request object. What is decided here, accept.py would decide likewise;
