@@ -11,8 +11,8 @@ from turnout.workers.prefetch import choose, differs
         (100, 0.0, 0.0, 100),  # nothing is known yet
         (100, 60.0, 300.0, 100),  # nothing waits behind long runs
         (100, 0.5, 300.0, 110),
-        (100, 0.005, 300.0, 1100),  # short ones are there when a slot is free
-        (100, 0.000_01, 300.0, 2100),  # no more than is useful
+        (100, 0.02, 300.0, 350),  # short ones are there when a slot is free
+        (100, 0.000_01, 300.0, 600),  # no more than is useful
         (100, 0.005, 1024 * 1024, 164),  # nor than 64 MiB
         (0, 0.005, 300.0, 0),
     ],
