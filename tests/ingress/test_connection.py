@@ -244,12 +244,12 @@ async def test_a_sender_that_goes_away_meanwhile_leaves_nothing_behind(way: Way)
 
 
 async def test_a_connection_is_not_idle_meanwhile() -> None:
-    way = Way(keep_alive=0.1)
+    way = Way(keep_alive=0.5)
     await way.start()
     async with way.sender() as sender:
         sender.send(CALL)
         await way.took(1)
-        await asyncio.sleep(0.5)  # longer than one without a call is kept
+        await asyncio.sleep(1.5)  # longer than one without a call is kept
         way.taken[0](said("express"))
         assert await sender.answer() == "express"
         assert await sender.rest() == b"", "it is idle now, and closed"

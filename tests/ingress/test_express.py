@@ -15,7 +15,7 @@ from turnout.shared import names
 from turnout.shared.envelope import Envelope
 
 #: Seconds until a call without a confirmation is answered.
-DEADLINE = 1.0
+DEADLINE = 5.0
 
 #: Bytes that a body may have.
 MAX_BODY = 1000
