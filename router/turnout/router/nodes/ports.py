@@ -1,10 +1,14 @@
 """Free TCP ports on loopback."""
 
+import os
 import random
 import socket
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+
+#: So many processes share the ports.
+_PROCESSES = 16
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -33,14 +37,16 @@ def free_ports(count: int) -> list[int]:
 
     They lie below the range from which the kernel gives ports to outgoing connections: a client
     that keeps trying a port of that range while its server restarts can end up connected to itself
-    and so keep the server out.
+    and so keep the server out. Processes that were started one after the other choose among
+    different ones: what one has chosen is free until its server listens.
     """
     try:
         lowest = int(_EPHEMERAL.read_text().split()[0])
     except OSError:
         lowest = 32768
     found: list[int] = []
-    candidates = range(max(1024, lowest - 16384), lowest)
+    first = max(1024, lowest - 16384) + os.getpid() % _PROCESSES
+    candidates = range(first, lowest, _PROCESSES)
     for port in random.sample(candidates, len(candidates)):
         if is_free(port):
             found.append(port)
