@@ -1,8 +1,8 @@
 """The outbox: accepted events leave for the broker together, with the block that archives them.
 
-    add() ──▶ waits ──▶ leaves ──▶ the block and the event are confirmed, refused or unknown
-                │ at the end of this turn of the event loop, if few are under way;
-                │ else when one departure of those has ended, or after a moment
+    send() ──▶ waits ──▶ leaves ──▶ the block and the event are confirmed, refused or unknown
+                 │ at the end of this turn of the event loop, if few are under way;
+                 │ else when one departure of those has ended, or after a moment
 
 The broker syncs what comes together once, and the archive holds it as one block, so the busier the
 broker is, the more events share that price; on a quiet system an event does not wait.
