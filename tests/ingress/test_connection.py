@@ -73,10 +73,12 @@ class Way:
     """A server of which all calls but the first of a connection go the express way, if they may.
 
     Attributes:
-        taken: what answers each of those calls.
+        handled: how many calls went the way of all calls.
+        taken: what answers each of the others.
     """
 
     def __init__(self, keep_alive: float = 60) -> None:
+        self.handled = 0
         self.taken: list[Callable[[Answer], None]] = []
         self.server = Server(
             self._handle, self._take, lambda *_: None, keep_alive=keep_alive, max_header_bytes=8190
@@ -113,6 +115,7 @@ class Way:
     async def _handle(self, request: web.BaseRequest) -> Answer:
         cast("Connection", request.protocol).admission = cast("Admission", self)
         await request.read()
+        self.handled += 1
         return said("handler")
 
     def _take(
@@ -280,3 +283,17 @@ async def test_a_server_that_is_cleaned_up_waits_for_calls_on_the_express_way(wa
         (answer,) = Talk.read(await sender.rest()).answers
         assert answer.json["problem"] == "express"
         await asyncio.wait_for(stopping, PATIENCE)
+
+
+async def test_who_does_not_read_its_answers_is_not_served_until_it_does(way: Way) -> None:
+    async with way.sender() as sender:
+        (connection,) = way.server.connections
+        connection.pause_writing()  # as the transport says when its buffer is full
+        sender.send(CALL * 20)
+        await way.seen()
+        before = way.handled
+        for _ in range(20):
+            await way.seen()
+        assert way.handled == before + 20, "none of the calls of the first sender"
+        connection.resume_writing()
+        assert [await sender.answer() for _ in range(20)] == ["handler"] * 20

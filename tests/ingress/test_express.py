@@ -18,7 +18,7 @@ from turnout.shared.envelope import Envelope
 DEADLINE = 5.0
 
 #: Bytes that a body may have.
-MAX_BODY = 1000
+MAX_BODY = 400_000
 
 
 @pytest.fixture
@@ -95,6 +95,17 @@ async def test_events_are_the_same_as_of_calls_that_come_alone(
         )
     archived, _ = await asyncio.to_thread(served.archived, set(events))
     assert {each.event_id: each for each in archived} == events
+
+
+async def test_a_large_body_and_the_next_call_in_one_piece_are_answered_in_order(
+    troubled: Troubled,
+) -> None:
+    served = troubled.served
+    async with kept(served) as sender:
+        sender.send(served.call(body=b"x" * 200_000) + served.call(body=b"next"))
+        answers = [await sender.answer() for _ in range(2)]
+    events = await queued(troubled)
+    assert [len(events[each.event_id].body) for each in answers] == [200_000, 4]
 
 
 async def test_each_call_has_its_own_idempotency_key_or_none(troubled: Troubled) -> None:

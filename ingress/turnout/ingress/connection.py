@@ -11,7 +11,7 @@ To everything else in aiohttp the connection is as busy meanwhile as with any ot
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
@@ -61,18 +61,17 @@ class Connection(RequestHandler):
             super().data_received(data)
             self._break_body()
             return
-        self._waiter = None  # or aiohttp's task would be waked
-        try:
-            super().data_received(data)
-        finally:
-            self._waiter = idle
+        # aiohttp's task sleeps on. What is read from the body may bring more data here.
+        self._idle, self._waiter = idle, None
+        super().data_received(data)
         if len(self._messages) == 1 and self._goes_express(*self._messages[0]):
-            self._messages.clear()
+            self._messages.popleft()
             if self._parser is not None:
                 self._parser.message_consumed()
-            self._idle, self._waiter = idle, None
             self._request_in_progress = True
-        elif self._messages:
+            return
+        self._idle, self._waiter = None, idle
+        if self._messages:
             self._break_body()
             if not idle.done():
                 idle.set_result(None)
@@ -100,6 +99,12 @@ class Connection(RequestHandler):
         if self._messages:
             idle.set_result(None)
 
+    async def drained(self) -> None:
+        """Wait, if the sender does not read its answers, until it has read most, or has gone."""
+        if self.writing_paused:
+            with contextlib.suppress(ConnectionError):
+                await self._drain_helper()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note the end of the connection; called by the event loop."""
         if self._idle is not None:
@@ -115,6 +120,7 @@ class Connection(RequestHandler):
             and not message.upgrade
             and message.version == HttpVersion11
             and message.method != hdrs.METH_HEAD
+            and not self.writing_paused
             and self._express(self.admission, message, body, self.answer)
         )
 
@@ -218,6 +224,7 @@ class Server(web.Server):
             self._empty.set()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        await cast("Connection", request.protocol).drained()
         answer = await self._answer(request)
         if self.draining:
             answer.closes = True
