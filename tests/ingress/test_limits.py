@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 from tests.ingress.serving import HEADER_BYTES, Served, Talk
-from tests.support.waiting import eventually
 
 from turnout.shared import keys
 
@@ -41,19 +40,14 @@ def test_calls_beyond_a_rate_are_told_when_to_come_again_before_their_body_is_re
     assert answer.headers["ratelimit"] == f'"{whose}";r=0;t={answer.headers["retry-after"]}'
 
 
-async def test_a_key_has_only_so_many_calls_under_way_and_others_do_not_notice(
-    served: Served,
-) -> None:
+def test_a_key_has_only_so_many_calls_under_way_and_others_do_not_notice(served: Served) -> None:
     call = served.call(CLOSE, body=b"body")
     narrow = call.replace(served.key.text.encode(), served.narrow_key.text.encode())
     with socket.create_connection(("127.0.0.1", served.port)) as first:
-        first.sendall(narrow.removesuffix(b"dy"))
-
-        def refused() -> Talk | None:
-            talk = served.talk(narrow)
-            return talk if talk.answers[0].status != 202 else None
-
-        (answer,) = (await eventually(refused, 1, "the first call is under way")).answers
+        expecting = narrow.replace(CLOSE, CLOSE + b"\r\nExpect: 100-continue")
+        first.sendall(expecting.removesuffix(b"dy"))
+        assert first.recv(1024).startswith(b"HTTP/1.1 100 "), "it is under way"
+        (answer,) = served.talk(narrow).answers
         assert answer.told == (429, "too_many_in_flight")
         assert int(answer.headers["retry-after"]) > 0
         assert answer.headers["ratelimit-policy"] == '"key";q=1;qu="concurrent-requests"'
