@@ -75,20 +75,30 @@ async def control(system: System, verb: str, **body: Any) -> float:
 
 async def pause(system: System, reason: str) -> float:
     """Pause, wait until each worker says so, and return when it was paused."""
-    before = [told(each) for each in system.workers]
-    paused_at = await control(system, "pause", reason=reason)
+    return await heard(system, "paused", "pause", reason=reason)
+
+
+async def resume(system: System) -> float:
+    """Resume, wait until each worker says so, and return when it was resumed.
+
+    A worker looks again and again: of a pause that follows at once it would notice nothing.
+    """
+    return await heard(system, "resumed", "resume")
+
+
+async def heard(system: System, told: str, verb: str, **body: str) -> float:
+    def times(worker: Command) -> int:
+        return worker.log.count(f"flow is {told}")
+
+    before = [times(each) for each in system.workers]
+    at = await control(system, verb, **body)
     for worker, count in zip(system.workers, before, strict=True):
 
         def knows(worker: Command = worker, count: int = count) -> bool:
-            return told(worker) > count
+            return times(worker) > count
 
-        await worker.wait_until(knows, "the pause is known")
-    return paused_at
-
-
-def told(worker: Command) -> int:
-    """Count the pauses that a worker has told of."""
-    return worker.log.count("flow is paused")
+        await worker.wait_until(knows, f"the {verb} is known")
+    return at
 
 
 async def state(system: System) -> dict[str, Any]:
@@ -115,7 +125,7 @@ async def test_a_pause_holds_everywhere_within_a_second_and_its_end_drains_the_b
 
         await eventually(shown, PATIENCE, "the backlog is shown")
 
-    await control(system, "resume")
+    await resume(system)
     await eventually(
         lambda: len(traffic.ran()) == len(traffic.sent), PATIENCE, "all that was accepted has run"
     )
@@ -132,7 +142,7 @@ async def test_all_that_is_queued_is_cancelled_with_a_reason_and_what_comes_late
 
     await control(system, "cancellations", reason="sent by mistake")
     later = await traffic.call()
-    await control(system, "resume")
+    await resume(system)
 
     assert (await system.seen(later))["id"] == later
 
