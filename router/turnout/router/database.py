@@ -6,6 +6,8 @@ SQLite (a file, in WAL mode) or PostgreSQL, by URL. Nothing outside the router o
 import asyncio
 import functools
 import importlib.util
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
@@ -26,7 +28,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -37,6 +39,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util.concurrency import await_
 
 from turnout.router.models import Base, Revision
 from turnout.shared.errors import TurnoutError
@@ -48,7 +51,7 @@ _POSTGRESQL = "postgresql+asyncpg"
 _BUSY_TIMEOUT = 5
 #: Of each connection to SQLite: KiB of pages that it remembers, and pages of 4 KiB in the log ahead
 #: until they go into the file: one that is written again and again goes there once.
-_PRAGMAS = ("journal_mode=WAL", "cache_size=-16384", "wal_autocheckpoint=4096")
+_PRAGMAS = ("cache_size=-16384", "wal_autocheckpoint=4096")
 #: Seconds until PostgreSQL has to accept a connection, and to answer a statement.
 _CONNECT_TIMEOUT = 5
 _STATEMENT_TIMEOUT = 10
@@ -365,6 +368,7 @@ def _prepare_sqlite(engine: AsyncEngine, *, foreign_keys: bool) -> None:
         # The driver would start transactions on its own, and too late; see _begin.
         connection.isolation_level = None
         cursor = connection.cursor()
+        _write_ahead(cursor)
         for pragma in (*_PRAGMAS, f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -373,6 +377,20 @@ def _prepare_sqlite(engine: AsyncEngine, *, foreign_keys: bool) -> None:
     def _begin(connection: Connection) -> None:
         for statement in connection.get_execution_options().get("sqlite_begin", ("BEGIN",)):
             connection.exec_driver_sql(statement)
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Have a log ahead of the file; SQLite does not wait for others who are making it just now."""
+    until = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            await_(asyncio.sleep(0.02))
+        else:
+            return
 
 
 @contextmanager
