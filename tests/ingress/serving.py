@@ -5,8 +5,8 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -104,6 +104,57 @@ class Talk(NamedTuple):
             if headers.get("connection") == "close":
                 assert not data, f"it goes on after the last answer: {data!r}"
         return cls(answers, interim)
+
+
+class Sender:
+    """One connection that is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self._writer.write(data)
+
+    async def head(self) -> bytes:
+        """Wait for the head of the next answer."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.readuntil(b"\r\n\r\n")
+
+    async def answer(self) -> Answer:
+        """Wait for the next answer, which has a body."""
+        head = await self.head()
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        async with asyncio.timeout(PATIENCE):
+            body = await self._reader.readexactly(size)
+        (answer,) = Talk.read(head + body).answers
+        return answer
+
+    async def call(self, data: bytes) -> Answer:
+        """Send a call, and wait for its answer."""
+        self.send(data)
+        return await self.answer()
+
+    async def rest(self) -> bytes:
+        """Wait until the connection is closed, and return what still came."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._reader.read()
+
+    async def close(self) -> None:
+        """Go away."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Sender]:
+    """Open a connection, for the length of a context."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Sender(reader, writer)
+    finally:
+        writer.close()
 
 
 class Served:

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 from aiohttp import StreamReader, web
 from aiohttp.http_parser import RawRequestMessage
-from tests.ingress.serving import PATIENCE, Talk
+from tests.ingress.serving import PATIENCE, Sender, Talk, connected
+from tests.ingress.serving import Answer as Answered
 from tests.support.waiting import eventually
 
 from turnout.ingress import responses
@@ -98,15 +99,11 @@ class Way:
             pass
 
     @asynccontextmanager
-    async def sender(self) -> AsyncIterator["Sender"]:
+    async def sender(self) -> AsyncIterator[Sender]:
         """Open a connection, on which a first call has been answered, for as long as it lasts."""
-        reader, writer = await asyncio.open_connection(*self._runner.addresses[0][:2])
-        try:
-            sender = Sender(reader, writer)
-            assert await sender.call(CALL) == "handler"
+        async with connected(self._runner.addresses[0][1]) as sender:
+            assert who(await sender.call(CALL)) == "handler"
             yield sender
-        finally:
-            writer.close()
 
     async def took(self, number: int) -> None:
         """Wait until it has taken so many calls."""
@@ -131,36 +128,9 @@ class Way:
         return body.is_eof()
 
 
-class Sender:
-    """One connection to a server."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def send(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    async def answer(self) -> str:
-        """Wait for one answer, and return who gave it."""
-        async with asyncio.timeout(PATIENCE):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            (answer,) = Talk.read(head + await self._reader.readexactly(size)).answers
-        return str(answer.json["problem"])
-
-    async def call(self, data: bytes) -> str:
-        self.send(data)
-        return await self.answer()
-
-    async def rest(self) -> bytes:
-        """Wait until the connection is closed, and return what still came."""
-        async with asyncio.timeout(PATIENCE):
-            return await self._reader.read()
-
-    async def close(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
+def who(answer: Answered) -> str:
+    """Return who gave an answer."""
+    return str(answer.json["problem"])
 
 
 def said(problem: str) -> Answer:
@@ -181,7 +151,7 @@ async def test_calls_on_the_express_way_are_answered_one_after_the_other(way: Wa
             sender.send(CALL)
             await way.took(number)
             way.taken[-1](said(f"express {number}"))
-            assert await sender.answer() == f"express {number}"
+            assert who(await sender.answer()) == f"express {number}"
 
 
 async def test_what_comes_meanwhile_is_answered_afterwards(way: Way) -> None:
@@ -192,11 +162,11 @@ async def test_what_comes_meanwhile_is_answered_afterwards(way: Way) -> None:
         sender.send(CALL[:20])
         await way.seen()
         way.taken[0](said("express"))
-        assert [await sender.answer() for _ in range(3)] == ["express", "handler", "handler"]
+        assert [who(await sender.answer()) for _ in range(3)] == ["express", "handler", "handler"]
         sender.send(CALL[20:])
         await way.took(2)
         way.taken[1](said("express again"))
-        assert await sender.answer() == "express again"
+        assert who(await sender.answer()) == "express again"
 
 
 async def test_what_is_no_call_and_comes_meanwhile_is_refused_afterwards(way: Way) -> None:
@@ -206,7 +176,7 @@ async def test_what_is_no_call_and_comes_meanwhile_is_refused_afterwards(way: Wa
         sender.send(b"\0 is no request\r\n\r\n")
         await way.seen()
         way.taken[0](said("express"))
-        assert await sender.answer() == "express"
+        assert who(await sender.answer()) == "express"
         assert (await sender.rest()).startswith(b"HTTP/1.1 400 ")
 
 
@@ -223,8 +193,7 @@ async def test_what_is_no_call_and_comes_meanwhile_is_refused_afterwards(way: Wa
 async def test_what_needs_more_goes_the_way_of_all_calls(way: Way, call: bytes) -> None:
     async with way.sender() as sender:
         sender.send(call)
-        async with asyncio.timeout(PATIENCE):
-            assert await sender._reader.readuntil(b"\r\n\r\n")
+        assert await sender.head()
         assert not way.taken
 
 
@@ -232,7 +201,7 @@ async def test_a_body_that_comes_in_pieces_is_read_as_with_all_calls(way: Way) -
     async with way.sender() as sender:
         sender.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n{")
         await way.seen()
-        assert await sender.call(b'"}}') == "handler"
+        assert who(await sender.call(b'"}}')) == "handler"
         assert not way.taken
 
 
@@ -254,7 +223,7 @@ async def test_a_connection_is_not_idle_meanwhile() -> None:
         await way.took(1)
         await asyncio.sleep(1.5)  # longer than one without a call is kept
         way.taken[0](said("express"))
-        assert await sender.answer() == "express"
+        assert who(await sender.answer()) == "express"
         assert await sender.rest() == b"", "it is idle now, and closed"
     await way.stop()
 
@@ -296,4 +265,4 @@ async def test_who_does_not_read_its_answers_is_not_served_until_it_does(way: Wa
             await way.seen()
         assert way.handled == before + 20, "none of the calls of the first sender"
         connection.resume_writing()
-        assert [await sender.answer() for _ in range(20)] == ["handler"] * 20
+        assert [who(await sender.answer()) for _ in range(20)] == ["handler"] * 20

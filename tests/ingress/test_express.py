@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 from tests.ingress.conftest import Troubled
-from tests.ingress.serving import PATIENCE, QUEUE, Answer, Served, Talk
+from tests.ingress.serving import PATIENCE, QUEUE, Sender, Served, connected
 from tests.support.topology import ready_messages
 from tests.support.waiting import eventually
 
@@ -29,39 +29,12 @@ def troubled_settings() -> dict[str, str]:
     }
 
 
-class Sender:
-    """One connection that is kept."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def send(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    async def answer(self) -> Answer:
-        """Wait for the next answer."""
-        async with asyncio.timeout(PATIENCE):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            (answer,) = Talk.read(head + await self._reader.readexactly(size)).answers
-        return answer
-
-    async def call(self, data: bytes) -> Answer:
-        self.send(data)
-        return await self.answer()
-
-
 @asynccontextmanager
 async def kept(served: Served, first: bytes | None = None) -> AsyncIterator[Sender]:
     """Open a connection on which a first call was accepted."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    try:
-        sender = Sender(reader, writer)
+    async with connected(served.port) as sender:
         assert (await sender.call(first or served.call(body=b"first"))).status == 202
         yield sender
-    finally:
-        writer.close()
 
 
 async def queued(troubled: Troubled) -> dict[str, Envelope]:

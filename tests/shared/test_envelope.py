@@ -45,26 +45,17 @@ def test_what_goes_in_comes_out(
 def test_what_a_template_encodes_is_what_the_envelope_would(
     body: bytes, content_type: str, headers: list[tuple[str, str]]
 ) -> None:
-    template = Template(an_envelope(reply_to="replies"))
-    encoded = template.encode(
-        event_id="evt_2",
-        run_id="run_2",
-        routing_key="other",
-        received_at=1_800_000_000_000_000_000,
-        headers=tuple(headers),
-        content_type=content_type,
-        body=body,
-    )
-    assert Envelope.decode(encoded) == an_envelope(
-        reply_to="replies",
-        event_id="evt_2",
-        run_id="run_2",
-        routing_key="other",
-        received_at=1_800_000_000_000_000_000,
-        headers=tuple(headers),
-        content_type=content_type,
-        body=body,
-    )
+    varying: dict[str, Any] = {
+        "event_id": "evt_2",
+        "run_id": "run_2",
+        "routing_key": "other",
+        "received_at": 1_800_000_000_000_000_000,
+        "headers": tuple(headers),
+        "content_type": content_type,
+        "body": body,
+    }
+    encoded = Template(an_envelope(reply_to="replies")).encode(**varying)
+    assert Envelope.decode(encoded) == an_envelope(reply_to="replies", **varying)
 
 
 def test_a_template_takes_what_is_not_utf8_everywhere() -> None:

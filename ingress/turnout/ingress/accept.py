@@ -86,9 +86,7 @@ class Acceptor:
         connection = cast("Connection", request.protocol)
         generation, now = self._lookup.generation, time.monotonic()
         last = connection.admission
-        if last is not None and last.holds(
-            call.method, call.url, call.headers, generation=generation, now=now
-        ):
+        if last is not None and last.holds(call, generation=generation, now=now):
             key, trigger = last.key, last.trigger
             call.presented, call.key, call.trigger = last.call.presented, key, trigger
         else:

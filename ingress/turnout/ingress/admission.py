@@ -12,8 +12,8 @@ Refusals are never remembered: what a bad key costs does not depend on who came 
 
 from functools import cached_property
 
+from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDictProxy
-from yarl import URL
 
 from turnout.ingress.call import Call
 from turnout.shared.envelope import Template
@@ -50,30 +50,20 @@ class Admission:
         event = self.call.envelope(b"", self.key, self.trigger)
         return Template(event._replace(idempotency=None))
 
-    def holds(
-        self,
-        method: str,
-        url: URL,
-        headers: CIMultiDictProxy[str],
-        *,
-        generation: int | None,
-        now: float,
-    ) -> bool:
+    def holds(self, other: Call | RawRequestMessage, *, generation: int | None, now: float) -> bool:
         """Tell whether another call is admitted as this one was.
 
         Args:
-            method: of that call.
-            url: of that call.
-            headers: of that call.
+            other: that call, or its head.
             generation: of what is known now.
             now: seconds of the monotonic clock.
         """
         return (
             generation == self._generation
             and now < self._until
-            and method == self.call.method
-            and url == self.call.url
-            and _credentials(headers) == self._credentials
+            and other.method == self.call.method
+            and other.url == self.call.url
+            and _credentials(other.headers) == self._credentials
         )
 
 

@@ -80,13 +80,7 @@ class Express:
         if (
             not body.is_eof()
             or body.exception() is not None
-            or not last.holds(
-                message.method,
-                message.url,
-                headers,
-                generation=self._lookup.generation,
-                now=time.monotonic(),
-            )
+            or not last.holds(message, generation=self._lookup.generation, now=time.monotonic())
             or idempotency.digest(headers, trigger.group_id, trigger.trigger_id) is not None
             or trigger.wait
             or trigger.max_header_bytes is not None
